@@ -1,0 +1,27 @@
+/// An error meant for the person at the terminal: one line that names the file, line or key, what was expected and
+/// what was found.
+public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
+    public enum Kind: Sendable {
+        /// Usage or configuration: the run never began. Exit status 2.
+        case configuration
+        /// The run failed. Exit status 1.
+        case run
+    }
+
+    public let kind: Kind
+    public let message: String
+
+    public init(_ kind: Kind, _ message: String) {
+        self.kind = kind
+        self.message = message
+    }
+
+    /// A wrong experiment, file or argument (exit status 2).
+    public static func configuration(_ message: String) -> Failure { Failure(.configuration, message) }
+
+    /// A run that could not go on (exit status 1).
+    public static func run(_ message: String) -> Failure { Failure(.run, message) }
+
+    public var description: String { message }
+    public var exitStatus: Int32 { kind == .configuration ? 2 : 1 }
+}
