@@ -1,0 +1,60 @@
+/// What a buffer is for. The ledger counts each category by itself.
+public enum MemoryCategory: String, CaseIterable, Sendable {
+    case weights, activations, gradients, optimizer, exchange, cache
+}
+
+/// The account of every buffer of this rank: live and peak bytes by category, and how many tape nodes were made.
+///
+/// One ledger belongs to one rank and is used from its main thread only.
+public final class Ledger {
+    public private(set) var liveBytes = [Int](repeating: 0, count: MemoryCategory.allCases.count)
+    public private(set) var peakBytes = [Int](repeating: 0, count: MemoryCategory.allCases.count)
+    public private(set) var peakTotalBytes = 0
+    /// Tape nodes made since the ledger was: a frozen forward pass must not move it.
+    public internal(set) var recordedNodeCount = 0
+
+    private var totalBytes = 0
+
+    public init() {}
+
+    /// Live bytes of one category.
+    public func live(_ category: MemoryCategory) -> Int { liveBytes[category.index] }
+
+    /// Peak bytes of one category since the last `resetPeaks()`.
+    public func peak(_ category: MemoryCategory) -> Int { peakBytes[category.index] }
+
+    /// Starts a new phase: peaks fall to what is live now.
+    public func resetPeaks() {
+        peakBytes = liveBytes
+        peakTotalBytes = totalBytes
+    }
+
+    /// Enters bytes that no `Storage` owns, such as a buffer of the exchange or of the cache's reader.
+    public func register(_ bytes: Int, _ category: MemoryCategory) {
+        let index = category.index
+        liveBytes[index] += bytes
+        totalBytes += bytes
+        if liveBytes[index] > peakBytes[index] { peakBytes[index] = liveBytes[index] }
+        if totalBytes > peakTotalBytes { peakTotalBytes = totalBytes }
+    }
+
+    /// Takes back what `register` entered.
+    public func release(_ bytes: Int, _ category: MemoryCategory) {
+        liveBytes[category.index] -= bytes
+        totalBytes -= bytes
+    }
+}
+
+extension MemoryCategory {
+    /// The position in `allCases`.
+    public var index: Int {
+        switch self {
+        case .weights: 0
+        case .activations: 1
+        case .gradients: 2
+        case .optimizer: 3
+        case .exchange: 4
+        case .cache: 5
+        }
+    }
+}

@@ -1,0 +1,138 @@
+import CKernels
+
+/// The activation functions of the families.
+public enum ActivationFunction: String, Sendable {
+    case relu
+    /// Exact GELU, 0.5 x (1 + erf(x / √2)).
+    case gelu
+    /// GELU's tanh form, Hugging Face's "gelu_new".
+    case geluTanh = "gelu_new"
+    case silu
+}
+
+/// Adds two matrices. Saved for backward: nothing.
+public func add(_ a: Tensor, _ b: Tensor) -> Tensor {
+    precondition(a.rows == b.rows && a.columns == b.columns && a.isContiguous && b.isContiguous)
+    let y = Tensor(rows: a.rows, columns: a.columns, ledger: a.ledger)
+    ck_add(y.pointer, a.pointer, b.pointer, y.count)
+    return recorded(y, inputs: [a, b]) { AddPullback() }
+}
+
+private struct AddPullback: Pullback {
+    var saved: [Tensor] { [] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        for node in inputs { node?.add(dy, fresh: false) }
+    }
+}
+
+/// Multiplies by a constant. Saved for backward: nothing.
+public func scale(_ x: Tensor, by factor: Float) -> Tensor {
+    precondition(x.isContiguous)
+    let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
+    ck_scale(y.pointer, x.pointer, factor, x.count)
+    return recorded(y, inputs: [x]) { ScalePullback(factor: factor) }
+}
+
+private struct ScalePullback: Pullback {
+    let factor: Float
+    var saved: [Tensor] { [] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        let dx = Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
+        ck_scale(dx.pointer, dy.pointer, factor, dy.count)
+        inputs[0]?.add(dx, fresh: true)
+    }
+}
+
+/// Applies an activation function to every element. Saved for backward: x.
+public func activation(_ x: Tensor, _ function: ActivationFunction) -> Tensor {
+    precondition(x.isContiguous)
+    let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
+    function.apply(y.pointer, x.pointer, x.count)
+    return recorded(y, inputs: [x]) { ActivationPullback(x: x.detached, function: function) }
+}
+
+private struct ActivationPullback: Pullback {
+    let x: Tensor
+    let function: ActivationFunction
+    var saved: [Tensor] { [x] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        let dx = Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
+        function.applyBackward(dx.pointer, dy.pointer, x.pointer, dy.count)
+        inputs[0]?.add(dx, fresh: true)
+    }
+}
+
+/// Gates a linear path: f(gate) ⊙ up, the feed-forward of T5 v1.1 and Llama. Saved for backward: gate and up.
+public func gatedActivation(gate: Tensor, up: Tensor, _ function: ActivationFunction) -> Tensor {
+    precondition(gate.count == up.count && gate.isContiguous && up.isContiguous)
+    let y = Tensor(rows: gate.rows, columns: gate.columns, ledger: gate.ledger)
+    function.apply(y.pointer, gate.pointer, y.count)
+    ck_multiply(y.pointer, y.pointer, up.pointer, y.count)
+    return recorded(y, inputs: [gate, up]) {
+        GatedActivationPullback(gate: gate.detached, up: up.detached, function: function)
+    }
+}
+
+private struct GatedActivationPullback: Pullback {
+    let gate: Tensor
+    let up: Tensor
+    let function: ActivationFunction
+    var saved: [Tensor] { [gate, up] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        func fresh() -> Tensor {
+            Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
+        }
+        if let node = inputs[1] {
+            let dup = fresh()
+            function.apply(dup.pointer, gate.pointer, dy.count)
+            ck_multiply(dup.pointer, dup.pointer, dy.pointer, dy.count)
+            node.add(dup, fresh: true)
+        }
+        if let node = inputs[0] {
+            let dgate = fresh()
+            ck_multiply(dgate.pointer, dy.pointer, up.pointer, dy.count)
+            function.applyBackward(dgate.pointer, dgate.pointer, gate.pointer, dy.count)
+            node.add(dgate, fresh: true)
+        }
+    }
+}
+
+/// Applies the hyperbolic tangent. Saved for backward: the result.
+public func tanh(_ x: Tensor) -> Tensor {
+    precondition(x.isContiguous)
+    let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
+    ck_tanh(y.pointer, x.pointer, x.count)
+    return recorded(y, inputs: [x]) { TanhPullback(y: y) }
+}
+
+private struct TanhPullback: Pullback {
+    let y: Tensor
+    var saved: [Tensor] { [y] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        let dx = Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
+        ck_tanh_backward(dx.pointer, dy.pointer, y.pointer, dy.count)
+        inputs[0]?.add(dx, fresh: true)
+    }
+}
+
+extension ActivationFunction {
+    func apply(_ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ count: Int) {
+        switch self {
+        case .relu: ck_relu(out, x, count)
+        case .gelu: ck_gelu_erf(out, x, count)
+        case .geluTanh: ck_gelu_tanh(out, x, count)
+        case .silu: ck_silu(out, x, count)
+        }
+    }
+
+    func applyBackward(
+        _ dx: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ count: Int
+    ) {
+        switch self {
+        case .relu: ck_relu_backward(dx, dy, x, count)
+        case .gelu: ck_gelu_erf_backward(dx, dy, x, count)
+        case .geluTanh: ck_gelu_tanh_backward(dx, dy, x, count)
+        case .silu: ck_silu_backward(dx, dy, x, count)
+        }
+    }
+}

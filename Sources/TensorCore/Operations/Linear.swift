@@ -1,0 +1,47 @@
+import CKernels
+
+/// Applies y = x Wᵀ + b to every row.
+///
+/// - Shapes: x [n, in] (rows may be strided), weight [out, in], bias [1, out]; result [n, out].
+/// - Saved for backward: x when the weight is trained, the weight when x wants a gradient.
+public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
+    precondition(x.columns == weight.columns && weight.isContiguous, "linear: [n, \(x.columns)] by \(weight.columns)")
+    let y = Tensor(rows: x.rows, columns: weight.rows, ledger: x.ledger)
+    Matrix.multiply(
+        y.pointer, y.columns, x.pointer, x.rowStride, weight.pointer, weight.columns, transposeB: true, m: x.rows,
+        n: weight.rows, k: x.columns)
+    if let bias { ck_add_bias(y.pointer, bias.pointer, y.rows, y.columns) }
+    return recorded(y, inputs: [x, weight, bias]) {
+        LinearPullback(
+            x: weight.node == nil ? nil : x.detached, weight: x.node == nil ? nil : weight.detached,
+            inputSize: x.columns)
+    }
+}
+
+private struct LinearPullback: Pullback {
+    let x: Tensor?
+    let weight: Tensor?
+    let inputSize: Int
+
+    var saved: [Tensor] { [x, weight].compactMap { $0 } }
+
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        if let node = inputs[0], let weight {
+            let (dx, beta) = node.destination(rows: dy.rows, columns: inputSize, ledger: dy.ledger)
+            Matrix.multiply(
+                dx.pointer, inputSize, dy.pointer, dy.columns, weight.pointer, inputSize, m: dy.rows, n: inputSize,
+                k: dy.columns, beta: beta)
+        }
+        if let node = inputs[1], let x {
+            let (dw, beta) = node.destination(rows: dy.columns, columns: inputSize, ledger: dy.ledger)
+            Matrix.multiply(
+                dw.pointer, inputSize, dy.pointer, dy.columns, transposeA: true, x.pointer, x.rowStride,
+                m: dy.columns, n: inputSize, k: dy.rows, beta: beta)
+        }
+        if let node = inputs[2] {
+            let (db, beta) = node.destination(rows: 1, columns: dy.columns, ledger: dy.ledger)
+            if beta == 0 { db.fill(0) }
+            ck_column_sums(db.pointer, dy.pointer, dy.rows, dy.columns)
+        }
+    }
+}

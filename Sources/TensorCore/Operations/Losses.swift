@@ -1,0 +1,58 @@
+import CKernels
+
+/// A loss over some rows: the sum of its terms, and the gradient with respect to what it was computed from.
+public struct Loss {
+    /// Sum of the terms, unweighted.
+    public let sum: Double
+    /// Where `backward` starts.
+    public let root: Tensor
+    /// d(weight × sum) / d root.
+    public let seed: Tensor
+}
+
+/// Sums the cross-entropy of rows of logits against labels.
+///
+/// - Shapes: logits [n, classes], labels [n].
+/// - Parameter weight: 1 / (loss terms of the whole mini-batch), so that the parts of a mini-batch add up whatever the
+///   plan; nil when no gradient is wanted.
+public func crossEntropy(_ logits: Tensor, labels: [Int32], weight: Float?) -> Loss {
+    precondition(labels.count == logits.rows && logits.isContiguous)
+    precondition(labels.allSatisfy { $0 >= 0 && $0 < logits.columns }, "cross-entropy: a label outside the classes")
+    let seed = Tensor(
+        rows: weight == nil ? 0 : logits.rows, columns: logits.columns, category: .gradients, ledger: logits.ledger)
+    let sum = ck_cross_entropy(
+        weight == nil ? nil : seed.pointer, logits.pointer, labels, weight ?? 0, logits.rows, logits.columns)
+    return Loss(sum: sum, root: logits, seed: seed)
+}
+
+/// Sums the squared errors of predictions against targets.
+///
+/// - Shapes: predictions [n, 1], targets [n].
+public func squaredError(_ predictions: Tensor, targets: [Float], weight: Float?) -> Loss {
+    precondition(targets.count == predictions.rows && predictions.columns == 1)
+    let seed = Tensor(rows: weight == nil ? 0 : predictions.rows, columns: 1, category: .gradients, ledger: predictions.ledger)
+    var sum = 0.0
+    for (i, target) in targets.enumerated() {
+        let difference = predictions.pointer[i] - target
+        sum += Double(difference) * Double(difference)
+        if let weight { seed.pointer[i] = 2 * difference * weight }
+    }
+    return Loss(sum: sum, root: predictions, seed: seed)
+}
+
+/// The class with the largest logit of each row, the lower one on ties.
+public func argmax(_ logits: Tensor) -> [Int32] {
+    precondition(logits.isContiguous)
+    return [Int32](unsafeUninitializedCapacity: logits.rows) { buffer, count in
+        if logits.rows > 0 { ck_argmax_rows(buffer.baseAddress!, logits.pointer, logits.rows, logits.columns) }
+        count = logits.rows
+    }
+}
+
+/// The probabilities of each row of logits, outside the tape.
+public func softmax(_ logits: Tensor) -> Tensor {
+    precondition(logits.isContiguous)
+    let y = Tensor(rows: logits.rows, columns: logits.columns, ledger: logits.ledger)
+    ck_softmax_rows(y.pointer, logits.pointer, logits.rows, logits.columns)
+    return y
+}

@@ -1,0 +1,49 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// A 64-byte aligned buffer of floats, on the ledger from init to deinit; or a view of memory that someone else owns,
+/// such as a mapped checkpoint.
+public final class Storage {
+    public let pointer: UnsafeMutablePointer<Float>
+    public let count: Int
+    public let category: MemoryCategory
+    public let ledger: Ledger
+    /// Keeps borrowed memory alive; nil when the storage owns its memory.
+    private let owner: AnyObject?
+
+    /// Allocates uninitialised floats.
+    public init(count: Int, category: MemoryCategory, ledger: Ledger) {
+        self.count = count
+        self.category = category
+        self.ledger = ledger
+        owner = nil
+        var raw: UnsafeMutableRawPointer?
+        let status = posix_memalign(&raw, 64, max(64, count * MemoryLayout<Float>.stride))
+        guard status == 0, let raw else {
+            // malloc's own refusal: nothing in this process could go on.
+            fatalError("out of memory: \(count * 4) bytes for \(category.rawValue)")
+        }
+        pointer = raw.assumingMemoryBound(to: Float.self)
+        ledger.register(count * MemoryLayout<Float>.stride, category)
+    }
+
+    /// Views memory that `owner` keeps alive. It is never written to.
+    public init(
+        borrowing pointer: UnsafePointer<Float>, count: Int, owner: AnyObject, category: MemoryCategory, ledger: Ledger
+    ) {
+        self.pointer = UnsafeMutablePointer(mutating: pointer)
+        self.count = count
+        self.category = category
+        self.ledger = ledger
+        self.owner = owner
+        ledger.register(count * MemoryLayout<Float>.stride, category)
+    }
+
+    deinit {
+        ledger.release(count * MemoryLayout<Float>.stride, category)
+        if owner == nil { free(pointer) }
+    }
+}
