@@ -58,3 +58,16 @@ public func writeFileAtomically(_ text: String, to path: String) throws {
 
 /// The system's words for the last error ("No such file or directory").
 public func systemReason() -> String { String(cString: strerror(errno)) }
+
+/// Whether something stands at a path.
+public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+/// Makes a directory and those above it. Throws a configuration failure that names the path and the reason.
+public func makeDirectory(_ path: String) throws {
+    guard !path.isEmpty, !fileExists(path) else { return }
+    let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    if !parent.isEmpty { try makeDirectory(parent) }
+    guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
+        throw Failure.configuration("\(path): the directory cannot be made: \(systemReason())")
+    }
+}

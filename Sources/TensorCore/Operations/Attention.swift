@@ -1,4 +1,5 @@
 import CKernels
+import Support
 
 /// The geometry of an attention over packed sequences.
 public struct AttentionShape: Sendable {
@@ -44,13 +45,32 @@ public struct PositionBias {
     }
 }
 
+/// Dropout of attention probabilities: one stream for each sequence, which every head divides further.
+public struct AttentionDropout: Sendable {
+    public let probability: Float
+    public let keys: [UInt64]
+
+    public init(probability: Float, keys: [UInt64]) {
+        self.probability = probability
+        self.keys = keys
+    }
+
+    fileprivate func apply(
+        _ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, sequence: Int, head: Int, _ count: Int
+    ) {
+        ck_dropout(out, x, CounterRandom(keys[sequence], UInt64(head)).key, 0, probability, count)
+    }
+}
+
 /// Attends within each sequence, head by head: softmax(scale q kᵀ + bias) v.
 ///
 /// - Shapes: q [n, H·h], k and v [m, H_kv·h]; result [n, H·h]. Padding does not exist here: each sequence is a span of rows.
 /// - Saved for backward: q, k and v; the probabilities are computed again.
-public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: AttentionShape, bias: PositionBias? = nil)
-    -> Tensor
-{
+public func attention(
+    _ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: AttentionShape, bias: PositionBias? = nil,
+    dropout: AttentionDropout? = nil
+) -> Tensor {
+    let dropout = dropout.flatMap { $0.probability > 0 ? $0 : nil }
     precondition(q.columns == shape.headCount * shape.headSize)
     precondition(k.columns == shape.keyValueHeadCount * shape.headSize && v.columns == k.columns)
     let output = Tensor(rows: q.rows, columns: q.columns, ledger: q.ledger)
@@ -65,13 +85,14 @@ public func attention(_ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: AttentionS
         products.nt(scores.pointer, nk, q.at(at), q.rowStride, k.at((keys.lowerBound, kv)), k.rowStride, nq, nk)
         ck_attention_softmax(
             scores.pointer, distances?.pointer(head), shape.scale, shape.isCausal ? 1 : 0, nq, nk)
+        dropout?.apply(scores.pointer, scores.pointer, sequence: sequence, head: head, nq * nk)
         products.nn(
             output.at(at), output.rowStride, scores.pointer, nk, v.at((keys.lowerBound, kv)), v.rowStride, nq, nk, 0)
     }
     return recorded(output, inputs: [q, k, v, bias?.table]) {
         AttentionPullback(
             q: q.detached, k: k.detached, v: v.detached, shape: shape,
-            bias: bias.map { PositionBias(table: $0.table.detached, bucket: $0.bucket) })
+            bias: bias.map { PositionBias(table: $0.table.detached, bucket: $0.bucket) }, dropout: dropout)
     }
 }
 
@@ -81,6 +102,7 @@ private struct AttentionPullback: Pullback {
     let v: Tensor
     let shape: AttentionShape
     let bias: PositionBias?
+    let dropout: AttentionDropout?
 
     var saved: [Tensor] { [q, k, v] + (bias.map { [$0.table] } ?? []) }
 
@@ -95,6 +117,7 @@ private struct AttentionPullback: Pullback {
         let probabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
         let dprobabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
         let (p, dp) = (probabilities.pointer, dprobabilities.pointer)
+        let dropped = dropout.map { _ in Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger) }
         let products = HeadProducts(headSize: shape.headSize)
         let groupSize = shape.headCount / shape.keyValueHeadCount
         shape.forEachHead { sequence, head, kv in
@@ -107,7 +130,13 @@ private struct AttentionPullback: Pullback {
             products.nt(p, nk, q.at(at), q.rowStride, k.at(keyAt), k.rowStride, nq, nk)
             ck_attention_softmax(p, distances?.pointer(head), shape.scale, shape.isCausal ? 1 : 0, nq, nk)
             products.nt(dp, nk, dout.at(at), dout.rowStride, v.at(keyAt), v.rowStride, nq, nk)
-            products.tn(dv.at(keyAt), dv.rowStride, p, nk, dout.at(at), dout.rowStride, nq, nk, beta)
+            var mixed = p
+            if let dropout, let dropped {
+                dropout.apply(dropped.pointer, p, sequence: sequence, head: head, nq * nk)
+                dropout.apply(dp, dp, sequence: sequence, head: head, nq * nk)
+                mixed = dropped.pointer
+            }
+            products.tn(dv.at(keyAt), dv.rowStride, mixed, nk, dout.at(at), dout.rowStride, nq, nk, beta)
             ck_attention_softmax_backward(dp, p, dbias.map { distances!.pointer(head, in: $0) }, shape.scale, nq, nk)
             products.nn(dq.at(at), dq.rowStride, dp, nk, k.at(keyAt), k.rowStride, nq, nk, 0)
             products.tn(dk.at(keyAt), dk.rowStride, dp, nk, q.at(at), q.rowStride, nq, nk, beta)

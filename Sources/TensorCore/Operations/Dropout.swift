@@ -8,8 +8,9 @@ import CKernels
 /// - Parameters: `spans` are the rows of each sequence, `keys` its stream.
 /// - Saved for backward: nothing but the keys; the mask is drawn again.
 public func dropout(_ x: Tensor, probability: Float, spans: [Range<Int>], keys: [UInt64]) -> Tensor {
-    precondition(spans.count == keys.count && x.isContiguous)
+    precondition(spans.count == keys.count)
     guard probability > 0 else { return x }
+    let x = x.isContiguous ? x : x.copy()
     let mask = DropoutPullback(probability: probability, spans: spans, keys: keys)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
     mask.apply(y, x)

@@ -1,0 +1,109 @@
+import Support
+import TensorCore
+
+/// BERT (Devlin et al. 2019): an encoder of post-norm blocks with learned positions.
+public struct BertFamily: ModelFamily {
+    public let hiddenSize: Int
+    public let vocabularySize: Int
+    public let dropout: Double
+    private let blockCount: Int
+    private let headCount: Int
+    private let headSize: Int
+    private let feedForwardSize: Int
+    private let positionCount: Int
+    private let typeCount: Int
+    private let epsilon: Float
+    private let activation: ActivationFunction
+
+    /// Decodes `config.json`; absent keys have Hugging Face's class defaults.
+    init(_ configuration: JSONObjectReader) throws {
+        func integer(_ key: String, _ fallback: Int) throws -> Int {
+            try configuration.optional(key)?.integer(in: 1...Int(Int32.max)) ?? fallback
+        }
+        hiddenSize = try integer("hidden_size", 768)
+        vocabularySize = try integer("vocab_size", 30522)
+        blockCount = try integer("num_hidden_layers", 12)
+        headCount = try integer("num_attention_heads", 12)
+        feedForwardSize = try integer("intermediate_size", 3072)
+        positionCount = try integer("max_position_embeddings", 512)
+        typeCount = try integer("type_vocab_size", 2)
+        epsilon = Float(try configuration.optional("layer_norm_eps")?.number(in: 0...1) ?? 1e-12)
+        dropout = try configuration.optional("hidden_dropout_prob")?.number(in: 0...0.99) ?? 0.1
+        let function = try configuration.optional("hidden_act")?.choice(["gelu", "gelu_new", "relu", "silu"]) ?? "gelu"
+        activation = ActivationFunction(rawValue: function)!
+        if let type = configuration.optional("position_embedding_type"), try type.string() != "absolute" {
+            throw type.failure(expected: "\"absolute\"")
+        }
+        guard hiddenSize % headCount == 0 else {
+            throw Failure.configuration(
+                "\(configuration.reader.file): expected num_attention_heads to divide hidden_size \(hiddenSize), "
+                    + "found \(headCount)")
+        }
+        headSize = hiddenSize / headCount
+    }
+
+    private init(_ full: BertFamily, reducedBy k: Int) throws {
+        hiddenSize = try divide(full.hiddenSize, by: k, "hidden size")
+        headSize = try divide(full.headSize, by: k, "head size")
+        feedForwardSize = try divide(full.feedForwardSize, by: k, "feed-forward size")
+        (vocabularySize, blockCount, headCount) = (full.vocabularySize, full.blockCount, full.headCount)
+        (positionCount, typeCount, dropout) = (full.positionCount, full.typeCount, full.dropout)
+        (epsilon, activation) = (full.epsilon, full.activation)
+    }
+
+    public var name: String { "bert" }
+    public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
+    public var maximumPositions: Int? { positionCount }
+    public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
+    public var optionalPrefix: String? { "bert." }
+    public var head: HeadDescription { HeadDescription(languageModel: nil, poolerName: "bert.pooler.dense") }
+
+    public func reduced(by k: Int) throws -> BertFamily { try BertFamily(self, reducedBy: k) }
+    public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
+    public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
+    public func tiedNames(of name: String) -> [String] { [] }
+
+    public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
+        let prefix = "bert.encoder.layer.\(index)."
+        return BlockDescription(
+            prefix: prefix, hiddenSize: hiddenSize,
+            attentions: [
+                AttentionDescription(
+                    kind: .selfAttention, query: prefix + "attention.self.query",
+                    key: prefix + "attention.self.key", value: prefix + "attention.self.value",
+                    output: prefix + "attention.output.dense", norm: norm(prefix + "attention.output.LayerNorm"),
+                    hasBias: true, headCount: headCount, keyValueHeadCount: headCount, headSize: headSize,
+                    scale: 1 / Float(headSize).squareRoot(), isCausal: false, usesPositionTable: false)
+            ],
+            feedForward: FeedForwardDescription(
+                inputs: [prefix + "intermediate.dense"], output: prefix + "output.dense",
+                norm: norm(prefix + "output.LayerNorm"), hasBias: true, width: feedForwardSize,
+                activation: activation, hasInnerDropout: false),
+            isPreNorm: false)
+    }
+
+    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer {
+        BertEmbedding(
+            words: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            types: try source.parameter("bert.embeddings.token_type_embeddings.weight", [typeCount, hiddenSize]),
+            positions: try source.parameter(
+                "bert.embeddings.position_embeddings.weight", [positionCount, hiddenSize]),
+            norm: try Norm(norm("bert.embeddings.LayerNorm"), source))
+    }
+
+    private func norm(_ name: String) -> NormDescription {
+        NormDescription(name: name, kind: .layerNorm, epsilon: epsilon, size: hiddenSize)
+    }
+}
+
+/// LN(word + type + position).
+private struct BertEmbedding: EmbeddingLayer {
+    let words: Tensor
+    let types: Tensor
+    let positions: Tensor
+    let norm: Norm
+
+    func callAsFunction(_ tokens: TokenRows) -> Tensor {
+        norm(embedding([(words, tokens.ids), (types, tokens.typeIDs), (positions, tokens.positions)]))
+    }
+}

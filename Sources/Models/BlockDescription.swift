@@ -1,0 +1,63 @@
+import TensorCore
+
+/// A norm of a family: its kind, epsilon, and the name of its tensors without ".weight".
+public struct NormDescription: Sendable {
+    public enum Kind: Sendable { case layerNorm, rmsNorm }
+    public let name: String
+    public let kind: Kind
+    public let epsilon: Float
+    public let size: Int
+}
+
+/// An attention sub-layer: names of its tensors without ".weight", sizes, and how it scores.
+public struct AttentionDescription: Sendable {
+    public enum Kind: String, Sendable {
+        case selfAttention = "self"
+        case crossAttention = "cross"
+    }
+    public let kind: Kind
+    public let query: String
+    public let key: String
+    public let value: String
+    public let output: String
+    public let norm: NormDescription
+    public let hasBias: Bool
+    public let headCount: Int
+    public let keyValueHeadCount: Int
+    public let headSize: Int
+    public let scale: Float
+    public let isCausal: Bool
+    /// Whether the stack's position table is added to the scores.
+    public let usesPositionTable: Bool
+}
+
+/// A feed-forward sub-layer: one input matrix, or two when the activation gates the second.
+public struct FeedForwardDescription: Sendable {
+    public let inputs: [String]
+    public let output: String
+    public let norm: NormDescription
+    public let hasBias: Bool
+    public let width: Int
+    public let activation: ActivationFunction
+    /// Whether the family drops elements between activation and output matrix (T5 does, BERT does not).
+    public let hasInnerDropout: Bool
+}
+
+/// A transformer block of any family, as data.
+public struct BlockDescription: Sendable {
+    /// Prefix of the block's tensors ("encoder.block.0.").
+    public let prefix: String
+    public let hiddenSize: Int
+    public let attentions: [AttentionDescription]
+    public let feedForward: FeedForwardDescription
+    /// Norm before each sub-layer (T5) rather than after the residual addition (BERT).
+    public let isPreNorm: Bool
+}
+
+/// T5's learned relative-position table and its buckets.
+public struct PositionTableDescription: Sendable {
+    public let name: String
+    public let bucketCount: Int
+    public let headCount: Int
+    public let buckets: RelativeBuckets
+}

@@ -1,0 +1,114 @@
+import Support
+import TensorCore
+
+/// A Hugging Face model directory: `config.json` and the weights in one or several safetensors files.
+public final class Checkpoint {
+    public let directory: String
+    /// The parsed `config.json`.
+    public let configuration: JSONReader
+    private let files: [SafetensorsFile]
+    private let fileOfTensor: [String: Int]
+
+    /// Maps the weights. Throws when a file is missing or damaged, naming it.
+    public init(_ directory: String) throws {
+        self.directory = directory
+        configuration = try Self.readConfiguration(directory)
+        let single = directory + "/model.safetensors"
+        let index = directory + "/model.safetensors.index.json"
+        if fileExists(single) || !fileExists(index) {
+            let file = try SafetensorsFile(single)
+            files = [file]
+            fileOfTensor = file.entries.mapValues { _ in 0 }
+            return
+        }
+        let map = try JSONReader(JSONValue(contentsOf: index), file: index).object().required("weight_map").object()
+        var names: [String] = []
+        var files: [SafetensorsFile] = []
+        var places: [String: Int] = [:]
+        for (tensor, value) in map.all {
+            let name = try value.string()
+            if !names.contains(name) {
+                names.append(name)
+                files.append(try SafetensorsFile(directory + "/" + name))
+            }
+            let position = names.firstIndex(of: name)!
+            guard files[position].entries[tensor] != nil else {
+                throw Failure.configuration(
+                    "\(value.place): the tensor \"\(tensor)\" is missing from \(files[position].path)")
+            }
+            places[tensor] = position
+        }
+        self.files = files
+        fileOfTensor = places
+    }
+
+    /// Reads only `config.json`, for a model that is drawn from a seed.
+    public static func readConfiguration(_ directory: String) throws -> JSONReader {
+        let path = directory + "/config.json"
+        return JSONReader(try JSONValue(contentsOf: path), file: path)
+    }
+
+    public func contains(_ name: String) -> Bool { fileOfTensor[name] != nil }
+
+    /// The shape of a stored tensor.
+    public func shape(of name: String) -> [Int]? { fileOfTensor[name].flatMap { files[$0].entries[name]?.shape } }
+
+    /// A stored tensor as float32.
+    public func tensor(_ name: String, ledger: Ledger) throws -> Tensor {
+        guard let file = fileOfTensor[name] else {
+            throw Failure.configuration("\(directory): the tensor \"\(name)\" is missing from the checkpoint")
+        }
+        return try files[file].tensor(name, ledger: ledger)
+    }
+
+    /// The file that holds a tensor, for errors.
+    public func path(of name: String) -> String { fileOfTensor[name].map { files[$0].path } ?? directory }
+
+    /// Identifies the weights: changes when any tensor does.
+    public var fingerprint: String { files.map(\.fingerprint).joined(separator: "+") }
+}
+
+/// Gives a module the frozen tensors of a checkpoint, under any of the names that published files use.
+public struct CheckpointSource: ParameterSource {
+    private let checkpoint: Checkpoint
+    private let family: any ModelFamily
+    private let ledger: Ledger
+
+    public init(_ checkpoint: Checkpoint, family: any ModelFamily, ledger: Ledger) {
+        self.checkpoint = checkpoint
+        self.family = family
+        self.ledger = ledger
+    }
+
+    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        guard let stored = storedName(of: name) else {
+            throw Failure.configuration(
+                "\(checkpoint.directory): the tensor \"\(name)\" is missing from the checkpoint")
+        }
+        let found = checkpoint.shape(of: stored)!
+        guard found == shape else {
+            throw Failure.configuration(
+                "\(checkpoint.path(of: stored)): tensor \"\(stored)\": expected shape \(shape) from "
+                    + "\(checkpoint.configuration.file), found \(found)")
+        }
+        return try checkpoint.tensor(stored, ledger: ledger)
+    }
+
+    /// The name under which the checkpoint holds a tensor; nil when it does not.
+    public func storedName(of name: String) -> String? {
+        Self.variants(of: name, family).first { checkpoint.contains($0) }
+    }
+
+    /// A name, its tied and obsolete spellings, each with and without the model's prefix.
+    private static func variants(of name: String, _ family: any ModelFamily) -> [String] {
+        var names = [name] + family.tiedNames(of: name)
+        names += names.compactMap { variant in
+            variant.hasSuffix("LayerNorm.weight")
+                ? variant.dropLast(6) + "gamma" : variant.hasSuffix("LayerNorm.bias") ? variant.dropLast(4) + "beta" : nil
+        }
+        if let prefix = family.optionalPrefix {
+            names += names.compactMap { $0.hasPrefix(prefix) ? String($0.dropFirst(prefix.count)) : nil }
+        }
+        return names
+    }
+}

@@ -1,0 +1,69 @@
+import Support
+import TensorCore
+
+/// A matrix with an optional bias.
+public struct Dense {
+    let weight: Tensor
+    let bias: Tensor?
+
+    /// - Parameter name: of the tensors without ".weight" and ".bias".
+    init(_ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool, _ source: any ParameterSource) throws {
+        weight = try source.parameter(name + ".weight", [outputSize, inputSize])
+        bias = hasBias ? try source.parameter(name + ".bias", [outputSize]) : nil
+    }
+
+    /// - Shapes: x [n, in]; result [n, out].
+    func callAsFunction(_ x: Tensor) -> Tensor { linear(x, weight: weight, bias: bias) }
+}
+
+/// LayerNorm or RMSNorm, whichever the family describes.
+public struct Norm {
+    private let description: NormDescription
+    private let weight: Tensor
+    private let bias: Tensor?
+
+    init(_ description: NormDescription, _ source: any ParameterSource) throws {
+        self.description = description
+        weight = try source.parameter(description.name + ".weight", [description.size])
+        bias =
+            description.kind == .layerNorm
+            ? try source.parameter(description.name + ".bias", [description.size]) : nil
+    }
+
+    /// Normalises x, or x + residual.
+    func callAsFunction(_ x: Tensor, adding residual: Tensor? = nil) -> Tensor {
+        switch description.kind {
+        case .layerNorm:
+            return layerNorm(x, adding: residual, weight: weight, bias: bias!, epsilon: description.epsilon)
+        case .rmsNorm:
+            return rmsNorm(residual.map { add(x, $0) } ?? x, weight: weight, epsilon: description.epsilon)
+        }
+    }
+}
+
+/// The dropout of one forward pass: masks keyed by (seed, epoch, sample, place), so that no plan changes them.
+public struct DropoutKeys: Sendable {
+    public let probability: Float
+    private let seed: UInt64
+    private let epoch: UInt64
+    private let sampleIDs: [Int]
+
+    public init(probability: Double, seed: UInt64, epoch: Int, sampleIDs: [Int]) {
+        self.probability = Float(probability)
+        self.seed = seed
+        self.epoch = UInt64(epoch)
+        self.sampleIDs = sampleIDs
+    }
+
+    /// The stream of each sequence at a place, which is named.
+    func keys(_ place: String) -> [UInt64] {
+        let named = CounterRandom(seed: seed, name: place).key
+        return sampleIDs.map { CounterRandom(named, epoch, UInt64($0)).key }
+    }
+}
+
+/// Drops at a named place; nil keys mean inference.
+func drop(_ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>]) -> Tensor {
+    guard let dropoutKeys, dropoutKeys.probability > 0 else { return x }
+    return dropout(x, probability: dropoutKeys.probability, spans: spans, keys: dropoutKeys.keys(place()))
+}

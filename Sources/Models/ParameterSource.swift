@@ -1,0 +1,89 @@
+import Support
+import TensorCore
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Where a module's parameters come from while it is being built: a checkpoint, a seed, or a bucket of trainables.
+///
+/// Building the same module from another source is how the side network is made of the backbone's own block types.
+public protocol ParameterSource {
+    /// The parameter of a name, which must have this shape.
+    ///
+    /// - Parameter sharingGroup: names the stages that hold a copy, for a parameter that more than one stage needs.
+    func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor
+}
+
+extension ParameterSource {
+    public func parameter(_ name: String, _ shape: [Int]) throws -> Tensor {
+        try parameter(name, shape, sharingGroup: nil)
+    }
+}
+
+/// Draws a frozen backbone from a seed, for benchmarks without a checkpoint: matrices N(0, 0.02), norms 1, biases 0.
+/// Each tensor depends on (seed, name) alone, so every stage of every plan draws the same model.
+public struct RandomSource: ParameterSource {
+    private let seed: UInt64
+    private let ledger: Ledger
+
+    public init(seed: UInt64, ledger: Ledger) {
+        self.seed = seed
+        self.ledger = ledger
+    }
+
+    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        let rows = shape.count > 1 ? shape[0] : 1
+        let tensor = Tensor(
+            rows: rows, columns: shape.reduce(1, *) / max(1, rows), category: .weights, ledger: ledger)
+        if shape.count == 1 {
+            tensor.fill(name.hasSuffix("bias") ? 0 : 1)
+        } else {
+            fillNormal(tensor.pointer, tensor.count, standardDeviation: 0.02, CounterRandom(seed: seed, name: name))
+        }
+        return tensor
+    }
+}
+
+/// Fills with normal numbers (Box-Muller over a counter).
+func fillNormal(
+    _ out: UnsafeMutablePointer<Float>, _ count: Int, standardDeviation: Double, _ random: CounterRandom
+) {
+    var i = 0
+    while i < count {
+        let radius = (-2 * log(1 - random.uniform(at: UInt64(i)))).squareRoot() * standardDeviation
+        let angle = 2 * Double.pi * random.uniform(at: UInt64(i + 1))
+        out[i] = Float(radius * cos(angle))
+        if i + 1 < count { out[i + 1] = Float(radius * sin(angle)) }
+        i += 2
+    }
+}
+
+/// Takes a module's parameters from a bucket of trainables.
+public struct BucketSource: ParameterSource {
+    private let bucket: ParameterBucket
+
+    public init(_ bucket: ParameterBucket) { self.bucket = bucket }
+
+    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        guard let tensor = bucket.tensor(name) else { preconditionFailure("\(name) was not declared") }
+        return tensor
+    }
+}
+
+/// Notes what a module asks for without giving it anything real: the first of two passes, which tells how large the
+/// bucket must be.
+public final class DeclaringSource: ParameterSource {
+    public private(set) var declarations: [ParameterBucket.Declaration] = []
+    private let scratch = Ledger()
+
+    public init() {}
+
+    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        declarations.append(.init(name: name, shape: shape, sharingGroup: sharingGroup))
+        let rows = shape.count > 1 ? shape[0] : 1
+        return Tensor(rows: rows, columns: shape.reduce(1, *) / max(1, rows), ledger: scratch)
+    }
+}

@@ -1,0 +1,71 @@
+import Support
+import TensorCore
+
+/// Hidden states on their way through the layers of one network, backbone or side.
+public struct Lane {
+    public var hidden: Tensor
+    /// What the encoder ended with, after its final norm; nil before a decoder begins.
+    public var encoderOutput: Tensor?
+
+    public init(hidden: Tensor, encoderOutput: Tensor? = nil) {
+        self.hidden = hidden
+        self.encoderOutput = encoderOutput
+    }
+}
+
+/// What travels from layer to layer and from stage to stage.
+public struct HiddenState {
+    public var backbone: Lane
+    public var side: Lane
+
+    public init(backbone: Lane, side: Lane) {
+        self.backbone = backbone
+        self.side = side
+    }
+}
+
+/// The blocks of a range of steps with their stacks' position tables: what backbone and side network have in common.
+struct StackBlocks {
+    private var blocks: [LayerStep: TransformerBlock] = [:]
+    private var positionBiases: [StackKind: PositionBias] = [:]
+
+    init(_ family: any ModelFamily, _ steps: [LayerStep], _ source: any ParameterSource) throws {
+        for case .block(let stack, let index) in steps {
+            blocks[.block(stack, index)] = try TransformerBlock(family.block(stack, index), source)
+            if positionBiases[stack] == nil, let table = family.positionTable(stack) {
+                positionBiases[stack] = PositionBias(
+                    table: try source.parameter(
+                        table.name, [table.bucketCount, table.headCount], sharingGroup: stack.rawValue),
+                    bucket: { table.buckets($0) })
+            }
+        }
+    }
+
+    /// Runs one block on a lane's hidden states.
+    func callAsFunction(
+        _ stack: StackKind, _ index: Int, _ x: Tensor, memory: Tensor?, _ batch: MicroBatch, dropout: DropoutKeys?,
+        cache: BlockCache?
+    ) -> Tensor {
+        let context = BlockContext(
+            spans: batch.spans(stack), memory: memory, memorySpans: batch.inputSpans,
+            positionBias: positionBiases[stack], dropout: dropout, cache: cache)
+        return blocks[.block(stack, index)]!(x, context)
+    }
+}
+
+/// The key/value caches of a generation, made as blocks first ask for them.
+public final class GenerationCaches {
+    private let capacity: Int
+    private var caches: [LayerStep: BlockCache] = [:]
+
+    /// - Parameter capacity: tokens that a sequence can grow to.
+    public init(capacity: Int) { self.capacity = capacity }
+
+    func cache(of step: LayerStep) -> BlockCache? {
+        guard case .block(.decoder, _) = step else { return nil }
+        if let cache = caches[step] { return cache }
+        let made = BlockCache(capacity: capacity)
+        caches[step] = made
+        return made
+    }
+}

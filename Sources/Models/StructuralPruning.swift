@@ -1,0 +1,131 @@
+import CKernels
+import Support
+import TensorCore
+
+/// Chooses what the side network keeps of the backbone: deterministic, from integer sums of magnitudes.
+///
+/// An element scores ⌊|w| 2²⁴⌋ as a 64-bit integer, so sums do not depend on order; ties go to the lower index; kept
+/// indices ascend. One residual set R, from the columns of the token embedding, holds for the whole model.
+///
+/// - Source: section 6 of the definition of Parallel Adapters; after Ladder Side-Tuning's structural pruning.
+public enum StructuralPruning {
+    /// What one block keeps.
+    public struct BlockPlan: Equatable, Sendable {
+        /// For each attention and kv head: kept dimensions of q and k, and of v and o, local to the head.
+        public var attentions: [(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]])]
+        /// Kept units of the feed-forward.
+        public var feedForward: [Int]
+
+        public static func == (a: BlockPlan, b: BlockPlan) -> Bool {
+            a.feedForward == b.feedForward && a.attentions.count == b.attentions.count
+                && zip(a.attentions, b.attentions).allSatisfy { $0.kind == $1.kind && $0.qk == $1.qk && $0.vo == $1.vo }
+        }
+    }
+
+    /// The residual set R: the r columns of the token embedding with the largest sums.
+    ///
+    /// - Shapes: embedding [vocabulary, d]; result r ascending channel numbers.
+    public static func residualChannels(_ embedding: Tensor, keeping r: Int) -> [Int] {
+        var scores = [Int64](repeating: 0, count: embedding.columns)
+        ck_importance_columns(&scores, embedding.pointer, embedding.rows, embedding.columns)
+        return top(scores, r)
+    }
+
+    /// The plan of one block: full description, reduced description, and the backbone's tensors.
+    public static func plan(
+        _ full: BlockDescription, reduced: BlockDescription, _ backbone: any ParameterSource
+    ) throws -> BlockPlan {
+        let d = full.hiddenSize
+        let attentions = try zip(full.attentions, reduced.attentions).map { attention, small in
+            let (h, kvHeads) = (attention.headSize, attention.keyValueHeadCount)
+            let width = attention.headCount * h
+            let query = rowScores(try backbone.parameter(attention.query + ".weight", [width, d]))
+            let key = rowScores(try backbone.parameter(attention.key + ".weight", [kvHeads * h, d]))
+            let value = rowScores(try backbone.parameter(attention.value + ".weight", [kvHeads * h, d]))
+            let output = columnScores(try backbone.parameter(attention.output + ".weight", [d, width]))
+            let groupSize = attention.headCount / kvHeads
+            func perHead(_ own: [Int64], _ grouped: [Int64]) -> [[Int]] {
+                (0..<kvHeads).map { head in
+                    let scores = (0..<h).map { j in
+                        (0..<groupSize).reduce(own[head * h + j]) { $0 + grouped[(head * groupSize + $1) * h + j] }
+                    }
+                    return top(scores, small.headSize)
+                }
+            }
+            return (attention.kind, perHead(key, query), perHead(value, output))
+        }
+        let width = full.feedForward.width
+        var units = columnScores(try backbone.parameter(full.feedForward.output + ".weight", [d, width]))
+        for name in full.feedForward.inputs {
+            let rows = rowScores(try backbone.parameter(name + ".weight", [width, d]))
+            for unit in units.indices { units[unit] += rows[unit] }
+        }
+        return BlockPlan(
+            attentions: attentions.map { (kind: $0.0, qk: $0.1, vo: $0.2) },
+            feedForward: top(units, reduced.feedForward.width))
+    }
+
+    /// The tensors of a side block: exact sub-tensors of the backbone block's, by their backbone names.
+    public static func tensors(
+        _ full: BlockDescription, plan: BlockPlan, residual R: [Int], _ backbone: any ParameterSource
+    ) throws -> [(name: String, values: [Float])] {
+        let d = full.hiddenSize
+        var out: [(name: String, values: [Float])] = []
+        func take(_ name: String, _ shape: [Int], rows: [Int]?, columns: [Int]) throws {
+            let tensor = try backbone.parameter(name, shape)
+            var values: [Float] = []
+            for row in rows ?? [0] {
+                let start = tensor.pointer + row * tensor.columns
+                values += columns.map { start[$0] }
+            }
+            out.append((name, values))
+        }
+        func norm(_ description: NormDescription) throws {
+            try take(description.name + ".weight", [d], rows: nil, columns: R)
+            if description.kind == .layerNorm { try take(description.name + ".bias", [d], rows: nil, columns: R) }
+        }
+        for (attention, kept) in zip(full.attentions, plan.attentions) {
+            let (h, heads, kvHeads) = (attention.headSize, attention.headCount, attention.keyValueHeadCount)
+            func rows(_ perHead: [[Int]], _ count: Int) -> [Int] {
+                (0..<count).flatMap { head in perHead[head * kvHeads / count].map { head * h + $0 } }
+            }
+            let inputs = [
+                (attention.query, rows(kept.qk, heads), heads), (attention.key, rows(kept.qk, kvHeads), kvHeads),
+                (attention.value, rows(kept.vo, kvHeads), kvHeads),
+            ]
+            for (name, rows, count) in inputs {
+                try take(name + ".weight", [count * h, d], rows: rows, columns: R)
+                if attention.hasBias { try take(name + ".bias", [count * h], rows: nil, columns: rows) }
+            }
+            try take(attention.output + ".weight", [d, heads * h], rows: R, columns: rows(kept.vo, heads))
+            if attention.hasBias { try take(attention.output + ".bias", [d], rows: nil, columns: R) }
+            try norm(attention.norm)
+        }
+        let (feedForward, units) = (full.feedForward, plan.feedForward)
+        for name in feedForward.inputs {
+            try take(name + ".weight", [feedForward.width, d], rows: units, columns: R)
+            if feedForward.hasBias { try take(name + ".bias", [feedForward.width], rows: nil, columns: units) }
+        }
+        try take(feedForward.output + ".weight", [d, feedForward.width], rows: R, columns: units)
+        if feedForward.hasBias { try take(feedForward.output + ".bias", [d], rows: nil, columns: R) }
+        try norm(feedForward.norm)
+        return out
+    }
+
+    /// The m indices with the largest scores, ties to the lower index, ascending.
+    static func top(_ scores: [Int64], _ m: Int) -> [Int] {
+        Array(scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(m)).sorted()
+    }
+
+    private static func rowScores(_ weight: Tensor) -> [Int64] {
+        var scores = [Int64](repeating: 0, count: weight.rows)
+        ck_importance_rows(&scores, weight.pointer, weight.rows, weight.columns)
+        return scores
+    }
+
+    private static func columnScores(_ weight: Tensor) -> [Int64] {
+        var scores = [Int64](repeating: 0, count: weight.columns)
+        ck_importance_columns(&scores, weight.pointer, weight.rows, weight.columns)
+        return scores
+    }
+}

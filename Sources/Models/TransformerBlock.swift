@@ -1,0 +1,124 @@
+import TensorCore
+
+/// What a block needs besides its input.
+public struct BlockContext {
+    /// The rows of each sequence.
+    public var spans: [Range<Int>]
+    /// The encoder's result and its rows, for cross-attention.
+    public var memory: Tensor?
+    public var memorySpans: [Range<Int>]
+    public var positionBias: PositionBias?
+    /// nil in inference, and always in a backbone under Parallel Adapters.
+    public var dropout: DropoutKeys?
+    /// Keys and values of the tokens before, in generation.
+    public var cache: BlockCache?
+}
+
+/// One transformer block of any family, backbone or side: attention sub-layers, then the feed-forward.
+///
+/// Pre-norm: x + f(N(x)) for each sub-layer; post-norm: N(x + f(x)).
+public struct TransformerBlock {
+    private let description: BlockDescription
+    private let attentions: [AttentionLayer]
+    private let feedForward: FeedForwardLayer
+
+    public init(_ description: BlockDescription, _ source: any ParameterSource) throws {
+        self.description = description
+        attentions = try description.attentions.map {
+            try AttentionLayer($0, hiddenSize: description.hiddenSize, source)
+        }
+        feedForward = try FeedForwardLayer(description.feedForward, hiddenSize: description.hiddenSize, source)
+    }
+
+    /// - Shapes: x [n, d] over packed sequences; result [n, d].
+    public func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
+        var x = x
+        for layer in attentions {
+            x = residual(x, layer.norm) { layer($0, context) }
+        }
+        return residual(x, feedForward.norm) { feedForward($0, context) }
+    }
+
+    private func residual(_ x: Tensor, _ norm: Norm, _ sublayer: (Tensor) -> Tensor) -> Tensor {
+        description.isPreNorm ? add(x, sublayer(norm(x))) : norm(x, adding: sublayer(x))
+    }
+}
+
+/// An attention sub-layer without its residual addition.
+private struct AttentionLayer {
+    let norm: Norm
+    private let description: AttentionDescription
+    private let query: Dense
+    private let key: Dense
+    private let value: Dense
+    private let output: Dense
+
+    init(_ description: AttentionDescription, hiddenSize: Int, _ source: any ParameterSource) throws {
+        self.description = description
+        let width = description.headCount * description.headSize
+        let keyWidth = description.keyValueHeadCount * description.headSize
+        let hasBias = description.hasBias
+        query = try Dense(description.query, from: hiddenSize, to: width, hasBias: hasBias, source)
+        key = try Dense(description.key, from: hiddenSize, to: keyWidth, hasBias: hasBias, source)
+        value = try Dense(description.value, from: hiddenSize, to: keyWidth, hasBias: hasBias, source)
+        output = try Dense(description.output, from: width, to: hiddenSize, hasBias: hasBias, source)
+        norm = try Norm(description.norm, source)
+    }
+
+    func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
+        let isCross = description.kind == .crossAttention
+        let q = query(x)
+        let keys: KeysAndValues
+        if let cache = context.cache {
+            keys =
+                isCross
+                ? cache.crossKeys { project(context.memory!, context.memorySpans) }
+                : cache.appendSelf(project(x, context.spans))
+        } else {
+            keys = isCross ? project(context.memory!, context.memorySpans) : project(x, context.spans)
+        }
+        let shape = AttentionShape(
+            querySpans: context.spans, keySpans: keys.spans, headCount: description.headCount,
+            keyValueHeadCount: description.keyValueHeadCount, headSize: description.headSize,
+            scale: description.scale, isCausal: description.isCausal)
+        let mixed = attention(
+            q, keys.keys, keys.values, shape, bias: description.usesPositionTable ? context.positionBias : nil,
+            dropout: context.dropout.map {
+                AttentionDropout(probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
+            })
+        return drop(output(mixed), context.dropout, description.output, spans: context.spans)
+    }
+
+    private func project(_ x: Tensor, _ spans: [Range<Int>]) -> KeysAndValues {
+        KeysAndValues(keys: key(x), values: value(x), spans: spans)
+    }
+}
+
+/// A feed-forward sub-layer without its residual addition.
+private struct FeedForwardLayer {
+    let norm: Norm
+    private let description: FeedForwardDescription
+    private let inputs: [Dense]
+    private let output: Dense
+
+    init(_ description: FeedForwardDescription, hiddenSize: Int, _ source: any ParameterSource) throws {
+        self.description = description
+        inputs = try description.inputs.map {
+            try Dense($0, from: hiddenSize, to: description.width, hasBias: description.hasBias, source)
+        }
+        output = try Dense(
+            description.output, from: description.width, to: hiddenSize, hasBias: description.hasBias, source)
+        norm = try Norm(description.norm, source)
+    }
+
+    func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
+        var hidden =
+            inputs.count == 2
+            ? gatedActivation(gate: inputs[0](x), up: inputs[1](x), description.activation)
+            : activation(inputs[0](x), description.activation)
+        if description.hasInnerDropout {
+            hidden = drop(hidden, context.dropout, description.output + ".input", spans: context.spans)
+        }
+        return drop(output(hidden), context.dropout, description.output, spans: context.spans)
+    }
+}
