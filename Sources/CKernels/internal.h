@@ -56,15 +56,22 @@ CK_INLINE float ck_exp_negative(float x) {
     return x < -87.33f ? 0.0f : y * power;
 }
 
+// Pairwise, so that the additions do not wait for each other.
 CK_INLINE float ck_lane_sum(const float *lanes) {
-    float sum = 0;
-    for (size_t l = 0; l < CK_LANES / 2; l++) sum += lanes[l] + lanes[l + CK_LANES / 2];
-    return sum;
+    float half[CK_LANES / 2];
+    for (size_t l = 0; l < CK_LANES / 2; l++) half[l] = lanes[l] + lanes[l + CK_LANES / 2];
+    const float even = (half[0] + half[4]) + (half[2] + half[6]);
+    const float odd = (half[1] + half[5]) + (half[3] + half[7]);
+    return even + odd;
 }
 
+CK_INLINE float ck_larger(float a, float b) { return a > b ? a : b; }
+
 CK_INLINE float ck_lane_max(const float *lanes) {
-    float max = lanes[0];
-    for (size_t l = 1; l < CK_LANES; l++) max = lanes[l] > max ? lanes[l] : max;
-    return max;
+    float half[CK_LANES / 2];
+    for (size_t l = 0; l < CK_LANES / 2; l++) half[l] = ck_larger(lanes[l], lanes[l + CK_LANES / 2]);
+    const float even = ck_larger(ck_larger(half[0], half[4]), ck_larger(half[2], half[6]));
+    const float odd = ck_larger(ck_larger(half[1], half[5]), ck_larger(half[3], half[7]));
+    return ck_larger(even, odd);
 }
 #endif

@@ -12,7 +12,7 @@ CK_DISPATCH double ck_cross_entropy(float *dlogits, const float *logits, const i
         const float chosen = row[label];  // read first: dlogits may be logits
         const float max = ck_row_max(row, columns);
         float *gradient = dlogits ? dlogits + i * columns : NULL;
-        const double sum = gradient ? ck_row_exp(gradient, row, max, columns) : ck_row_exp_sum(row, max, columns);
+        const double sum = ck_row_exp(gradient, row, max, columns);
         total += log(sum) + ((double)max - (double)chosen);
         if (!gradient) continue;
         const float factor = (float)((double)weight / sum);

@@ -1,6 +1,6 @@
 // Products of attention heads so narrow that a GEMM call is all overhead. The narrow dimension h is unrolled into
 // registers and the long one runs along the lanes of 8-wide vectors, which the compiler maps to whatever the processor
-// has. h = 4, 8 and 16 are compiled with the constant; other widths share one general version.
+// has. The usual widths are compiled with the constant; the others share a general version.
 #include "internal.h"
 
 typedef float vector8 __attribute__((vector_size(32), aligned(4), may_alias));
@@ -86,14 +86,13 @@ CK_INLINE void narrow_tn(float *c, size_t ldc, const float *a, size_t lda, const
         tn_rows(c, ldc, a, lda, b, ldb, m, 0, n, h, beta);
 }
 
+// Wider heads in parts of 8 and 4 columns: more sums than that do not fit AVX2's registers.
 CK_DISPATCH void ck_narrow_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m,
                               size_t n, size_t h, float beta) {
-    switch (h) {
-    case 4: narrow_tn(c, ldc, a, lda, b, ldb, m, n, 4, beta); break;
-    case 8: narrow_tn(c, ldc, a, lda, b, ldb, m, n, 8, beta); break;
-    case 16: narrow_tn(c, ldc, a, lda, b, ldb, m, n, 16, beta); break;
-    default: narrow_tn(c, ldc, a, lda, b, ldb, m, n, h, beta);
-    }
+    size_t k = 0;
+    for (; k + 8 <= h; k += 8) narrow_tn(c + k, ldc, a, lda, b + k, ldb, m, n, 8, beta);
+    for (; k + 4 <= h; k += 4) narrow_tn(c + k, ldc, a, lda, b + k, ldb, m, n, 4, beta);
+    if (k < h) narrow_tn(c + k, ldc, a, lda, b + k, ldb, m, n, h - k, beta);
 }
 
 // C[rows, h] = A[rows, n] B[n, h] + beta C for rows <= `registers`, their sums in registers of `vectors` vectors each.
