@@ -94,4 +94,6 @@ void ck_dropout(float *out, const float *x, uint64_t key, uint64_t first, float 
 
 // CRC-32C (Castagnoli) of n bytes, continuing from crc (0 to start).
 uint32_t ck_crc32c(uint32_t crc, const void *bytes, size_t n);
+// The same without the processor's instruction, for processors that lack it and for the tests.
+uint32_t ck_crc32c_portable(uint32_t crc, const void *bytes, size_t n);
 #endif
