@@ -27,7 +27,7 @@ static inline MPI_Request _Nonnull cmpi_request_null(void) { return MPI_REQUEST_
 // The handler that makes calls return their error instead of ending the process: a cast of &ompi_mpi_errors_return.
 static inline MPI_Errhandler _Nonnull cmpi_errors_return(void) { return MPI_ERRORS_RETURN; }
 
-// The colour of ranks that take no part in a split: a macro with a cast in some implementations.
+// The color of ranks that take no part in a split: a macro with a cast in some implementations.
 static inline int cmpi_undefined(void) { return MPI_UNDEFINED; }
 
 // The highest level of thread support: an enumerator in Open MPI, a plain macro elsewhere; here always an int.

@@ -39,22 +39,17 @@ public struct Communicator: ~Copyable {
         label = CommunicatorLabel(name: name, rank: Int(rank), size: Int(size))
     }
 
-    /// Makes a communicator of the ranks that give the same colour, numbered by key and then by rank here.
+    /// Makes a communicator of the ranks that give the same color, numbered by key and then by rank here.
     ///
-    /// Collective over this communicator. A rank that gives no colour takes part in the call and gets nil.
+    /// Collective over this communicator. A rank that gives no color takes part in the call and gets nil. Colors are
+    /// not negative.
     public borrowing func split(color: Int?, key: Int, name: String) throws -> Communicator? {
         // The library has no split that can be tested, so the waiting for late ranks is done before it.
         try barrier()
-        let doing = "\(label.describe(rank)): splitting into \(name)"
-        var colour = cmpi_undefined()
-        if let color {
-            guard let narrow = Int32(exactly: color), narrow >= 0 else {
-                throw Failure.run("MPI: \(doing): expected a colour from 0 to \(Int32.max), found \(color)")
-            }
-            colour = narrow
-        }
         var part: MPI_Comm? = cmpi_comm_null()
-        try check(MPI_Comm_split(handle, colour, try count32(key, doing), &part), doing)
+        try check(
+            MPI_Comm_split(handle, color.map { Int32($0) } ?? cmpi_undefined(), Int32(key), &part),
+            "\(label.describe(rank)): splitting into \(name)")
         guard color != nil, let part else { return nil }
         return try Communicator(part, name: name, waitLimit: waitLimit)
     }
