@@ -1,0 +1,74 @@
+import Support
+
+/// Failing together: a rank that throws alone would leave the others waiting in the next collective operation.
+extension Communicator {
+    /// Runs `body` on every rank, and throws the same failure on all of them when it throws on any.
+    ///
+    /// Collective. `body` may itself contain collective operations if all its failures are then collective too. The
+    /// failure is that of the lowest failing rank. It begins with "rank R (host): " unless every rank failed alike, so
+    /// that a wrong experiment reads the same on one rank and on four. An error that is no `Failure` counts as a failed
+    /// run.
+    public borrowing func agree<T>(_ body: () throws -> T) throws -> T {
+        let outcome = Result(catching: body)
+        guard try allReduceMax(Int64(outcome.failure == nil ? 0 : 1)) > 0 else { return try outcome.get() }
+        let verdicts = try allGather(Verdict(outcome.failure, host: MPIEnvironment.processorName).bytes)
+            .map(Verdict.init(bytes:))
+        let first = verdicts.firstIndex { $0.failure != nil }!
+        let failure = verdicts[first].failure!
+        if verdicts.allSatisfy({ $0.failure == failure }) { throw failure }
+        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)")
+    }
+
+    /// Runs `body` on the root and returns its bytes on every rank, or throws its failure on every rank. Collective.
+    public borrowing func fromRoot(root: Int = 0, _ body: () throws -> [UInt8]) throws -> [UInt8] {
+        guard rank == root else {
+            let message = try broadcast(nil, root: root)
+            if let failure = Verdict(bytes: message).failure { throw failure }
+            return try broadcast(nil, root: root)
+        }
+        let outcome = Result(catching: body)
+        _ = try broadcast(Verdict(outcome.failure, host: "").bytes, root: root)
+        if let failure = outcome.failure { throw failure }
+        return try broadcast(try outcome.get(), root: root)
+    }
+}
+
+extension Result where Failure == any Error {
+    /// The error as the person at the terminal would see it; nil for a success.
+    fileprivate var failure: Support.Failure? {
+        guard case .failure(let error) = self else { return nil }
+        return error as? Support.Failure ?? .run(String(describing: error))
+    }
+}
+
+/// How one rank fared, as it travels: a byte for the kind, then the host and the message, divided by a zero byte.
+private struct Verdict {
+    let failure: Failure?
+    let host: String
+
+    init(_ failure: Failure?, host: String) {
+        self.failure = failure
+        self.host = host
+    }
+
+    init(bytes: [UInt8]) {
+        let divider = bytes.firstIndex(of: 0)!
+        host = String(decoding: bytes[1..<divider], as: UTF8.self)
+        let message = String(decoding: bytes[(divider + 1)...], as: UTF8.self)
+        switch bytes[0] {
+        case UInt8(ascii: "c"): failure = .configuration(message)
+        case UInt8(ascii: "r"): failure = .run(message)
+        default: failure = nil
+        }
+    }
+
+    var bytes: [UInt8] {
+        let mark =
+            switch failure?.kind {
+            case .configuration: UInt8(ascii: "c")
+            case .run: UInt8(ascii: "r")
+            case nil: UInt8(ascii: "-")
+            }
+        return [mark] + Array(host.utf8) + [0] + Array((failure?.message ?? "").utf8)
+    }
+}

@@ -1,0 +1,43 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// How long a wait may last before it is an error: a peer that is stuck must end the run, not hang it.
+public struct WaitLimit: Sendable, Equatable {
+    /// Seconds from the start of a wait.
+    public var seconds: Double
+
+    public init(seconds: Double) { self.seconds = seconds }
+
+    /// Five minutes: longer than any step of a home cluster, shorter than a night.
+    public static let standard = WaitLimit(seconds: 300)
+
+    /// Calls `isComplete` until it is true, and returns whether it became true within the limit.
+    ///
+    /// Short waits are spun through, giving the core away between tests; long ones sleep between tests, so that ranks
+    /// that share a core do not starve the one that computes.
+    func poll(_ isComplete: () throws -> Bool) rethrows -> Bool {
+        for _ in 0..<Self.spinCount {
+            if try isComplete() { return true }
+            sched_yield()
+        }
+        let deadline = Self.now() + seconds
+        while true {
+            if try isComplete() { return true }
+            if Self.now() >= deadline { return false }
+            usleep(Self.sleepMicroseconds)
+        }
+    }
+
+    private static let spinCount = 200
+    private static let sleepMicroseconds: UInt32 = 50
+
+    /// Monotonic seconds.
+    private static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+    }
+}
