@@ -1,0 +1,168 @@
+import Support
+
+/// Which planner made a plan, and by which estimate it compared plans (`LatencyEstimate`).
+public enum PlannerKind: String, Sendable, CaseIterable {
+    /// Eq. (2) to (6) of the paper as printed.
+    case paper
+    /// The recursion of eq. (2) with the links inside the bottleneck, and the choice among its plans by
+    /// `LatencyEstimate.bottleneck`. See `Planner` for exactly what is searched.
+    case exact
+}
+
+/// What a planner expects of a plan, and what it turned down.
+public struct Prediction: Sendable, Equatable {
+    public var planner: PlannerKind
+    /// Seconds for one mini-batch, by the planner's own estimate.
+    public var stepSeconds: Double
+    /// One for each stage of the plan, in order.
+    public var stages: [StagePrediction]
+    /// One for each number of stages considered, the chosen one included, in ascending order.
+    public var considered: [PlanCandidate]
+
+    public init(
+        planner: PlannerKind, stepSeconds: Double, stages: [StagePrediction], considered: [PlanCandidate]
+    ) {
+        self.planner = planner
+        self.stepSeconds = stepSeconds
+        self.stages = stages
+        self.considered = considered
+    }
+}
+
+/// What a planner expects of one stage. All times are seconds for one micro-batch, except the all-reduce's.
+public struct StagePrediction: Sendable, Equatable {
+    /// e_f of eq. (4): forward of the slowest rank.
+    public var forwardSeconds: Double
+    /// e_b of eq. (4): backward of the slowest rank.
+    public var backwardSeconds: Double
+    /// T of eq. (3): forward plus backward of the rank for which the sum is largest.
+    public var microBatchSeconds: Double
+    /// c_f of eq. (4): hidden state to the next stage; 0 for the last.
+    public var forwardTransferSeconds: Double
+    /// c_b of eq. (5): gradient back from the next stage; 0 for the last.
+    public var backwardTransferSeconds: Double
+    /// AR of eq. (5): summing the trainable gradients over the stage group, once per mini-batch.
+    public var allReduceSeconds: Double
+    /// m_d of eq. (3): peak bytes of each rank, in the order of the stage's ranks.
+    public var memoryBytes: [Int]
+
+    public init(
+        forwardSeconds: Double, backwardSeconds: Double, microBatchSeconds: Double,
+        forwardTransferSeconds: Double,
+        backwardTransferSeconds: Double, allReduceSeconds: Double, memoryBytes: [Int]
+    ) {
+        self.forwardSeconds = forwardSeconds
+        self.backwardSeconds = backwardSeconds
+        self.microBatchSeconds = microBatchSeconds
+        self.forwardTransferSeconds = forwardTransferSeconds
+        self.backwardTransferSeconds = backwardTransferSeconds
+        self.allReduceSeconds = allReduceSeconds
+        self.memoryBytes = memoryBytes
+    }
+}
+
+/// The best that a planner found with one number of stages.
+public struct PlanCandidate: Sendable, Equatable {
+    public enum Outcome: Sendable, Equatable {
+        /// `bottleneckSeconds` is W of eq. (2), the slowest stage's (or link's) time for one micro-batch.
+        case feasible(microBatchCount: Int, stepSeconds: Double, bottleneckSeconds: Double)
+        /// No plan of so many stages can run; the reason as a sentence.
+        case infeasible(reason: String)
+    }
+
+    public var stageCount: Int
+    public var outcome: Outcome
+
+    public init(stageCount: Int, outcome: Outcome) {
+        self.stageCount = stageCount
+        self.outcome = outcome
+    }
+}
+
+extension Prediction {
+    /// Reads `predicted` of a `plan.json`, strictly.
+    public init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: ["planner", "step_seconds", "stages", "considered"])
+        let word = try object.required("planner").choice(PlannerKind.allCases.map(\.rawValue))
+        self.init(
+            planner: PlannerKind(rawValue: word)!,  // `choice` let only these words through
+            stepSeconds: try object.required("step_seconds").seconds(),
+            stages: try object.required("stages").array().map { try StagePrediction($0) },
+            considered: try object.required("considered").array().map { try PlanCandidate($0) })
+    }
+
+    public var json: JSONValue {
+        .dictionary([
+            ("planner", JSONValue(planner.rawValue)), ("step_seconds", JSONValue(stepSeconds)),
+            ("stages", .array(stages.map(\.json))), ("considered", .array(considered.map(\.json))),
+        ])
+    }
+}
+
+extension StagePrediction {
+    init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: [
+            "forward_seconds", "backward_seconds", "micro_batch_seconds", "forward_transfer_seconds",
+            "backward_transfer_seconds", "all_reduce_seconds", "memory_bytes",
+        ])
+        func seconds(_ key: String) throws -> Double { try object.required(key).seconds() }
+        self.init(
+            forwardSeconds: try seconds("forward_seconds"), backwardSeconds: try seconds("backward_seconds"),
+            microBatchSeconds: try seconds("micro_batch_seconds"),
+            forwardTransferSeconds: try seconds("forward_transfer_seconds"),
+            backwardTransferSeconds: try seconds("backward_transfer_seconds"),
+            allReduceSeconds: try seconds("all_reduce_seconds"),
+            memoryBytes: try object.required("memory_bytes").array().map { try $0.integer(in: 0...Int.max) })
+    }
+
+    var json: JSONValue {
+        .dictionary([
+            ("forward_seconds", JSONValue(forwardSeconds)), ("backward_seconds", JSONValue(backwardSeconds)),
+            ("micro_batch_seconds", JSONValue(microBatchSeconds)),
+            ("forward_transfer_seconds", JSONValue(forwardTransferSeconds)),
+            ("backward_transfer_seconds", JSONValue(backwardTransferSeconds)),
+            ("all_reduce_seconds", JSONValue(allReduceSeconds)),
+            ("memory_bytes", .array(memoryBytes.map { JSONValue($0) })),
+        ])
+    }
+}
+
+extension PlanCandidate {
+    init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: [
+            "stage_count", "micro_batch_count", "step_seconds", "bottleneck_seconds", "infeasible",
+        ])
+        let stageCount = try object.required("stage_count").integer(in: 1...Int.max)
+        if let reason = object.optional("infeasible") {
+            self.init(stageCount: stageCount, outcome: .infeasible(reason: try reason.string()))
+        } else {
+            self.init(
+                stageCount: stageCount,
+                outcome: .feasible(
+                    microBatchCount: try object.required("micro_batch_count").integer(in: 1...Int.max),
+                    stepSeconds: try object.required("step_seconds").seconds(),
+                    bottleneckSeconds: try object.required("bottleneck_seconds").seconds()))
+        }
+    }
+
+    var json: JSONValue {
+        switch outcome {
+        case .feasible(let microBatchCount, let stepSeconds, let bottleneckSeconds):
+            .dictionary([
+                ("stage_count", JSONValue(stageCount)), ("micro_batch_count", JSONValue(microBatchCount)),
+                ("step_seconds", JSONValue(stepSeconds)),
+                ("bottleneck_seconds", JSONValue(bottleneckSeconds)),
+            ])
+        case .infeasible(let reason):
+            .dictionary([("stage_count", JSONValue(stageCount)), ("infeasible", JSONValue(reason))])
+        }
+    }
+}
+
+extension JSONReader {
+    /// A duration: a number of at least 0.
+    func seconds() throws -> Double {
+        guard let number = value.number, number >= 0 else { throw failure(expected: "seconds of at least 0") }
+        return number
+    }
+}

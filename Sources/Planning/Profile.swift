@@ -1,0 +1,167 @@
+import Support
+
+/// What was measured of every device, layer and link: the planner's only knowledge (`profile.json`).
+public struct Profile: Sendable, Equatable {
+    /// One for each rank, in rank order.
+    public let devices: [DeviceProfile]
+    /// The planner's layers in order: embedding, encoder blocks, decoder blocks, head.
+    public let layers: [LayerProfile]
+    /// One for each unordered pair of ranks.
+    public let links: [LinkProfile]
+    /// Mean tokens of a sample, over the samples that will be trained on.
+    public let meanTokens: TokenCounts
+
+    private let linkIndex: [Int]
+
+    /// Checks that the parts belong together.
+    ///
+    /// - Throws: a configuration failure that names the device, layer or pair of ranks, what was expected and what was found.
+    public init(
+        devices: [DeviceProfile], layers: [LayerProfile], links: [LinkProfile], meanTokens: TokenCounts
+    ) throws {
+        guard !devices.isEmpty else {
+            throw Failure.configuration("profile: expected at least one device, found none")
+        }
+        guard !layers.isEmpty else {
+            throw Failure.configuration("profile: expected at least one layer, found none")
+        }
+        for (index, device) in devices.enumerated() {
+            guard device.rank == index else {
+                throw Failure.configuration(
+                    "profile: device \(index): expected rank \(index), as devices stand in rank order, "
+                        + "found \(device.rank)")
+            }
+            try device.validate(layerCount: layers.count)
+        }
+        let count = devices.count
+        var linkIndex = [Int](repeating: -1, count: count * count)
+        for (index, link) in links.enumerated() {
+            let (a, b) = (link.ranks.0, link.ranks.1)
+            guard a != b, (0..<count).contains(a), (0..<count).contains(b) else {
+                throw Failure.configuration(
+                    "profile: link \(index): expected two different ranks from 0 to \(count - 1), found \(a) and \(b)"
+                )
+            }
+            guard linkIndex[a * count + b] < 0 else {
+                throw Failure.configuration(
+                    "profile: link \(index): expected every pair of ranks once, found \(a) and \(b) twice")
+            }
+            linkIndex[a * count + b] = index
+            linkIndex[b * count + a] = index
+        }
+        for a in 0..<count {
+            for b in a + 1..<max(count, a + 1) where linkIndex[a * count + b] < 0 {
+                throw Failure.configuration(
+                    "profile: expected a link for every pair of ranks, found none between \(a) and \(b)")
+            }
+        }
+        self.devices = devices
+        self.layers = layers
+        self.links = links
+        self.meanTokens = meanTokens
+        self.linkIndex = linkIndex
+    }
+
+    /// t_f of eq. (3): seconds that a device takes for one layer forward over some samples.
+    public func forwardSeconds(device: Int, layer: Int, samples: Double) -> Double {
+        let device = devices[device]
+        return device.layers[layer].forward(samples, measuredAt: device.microBatchSizes)
+    }
+
+    /// t_b of eq. (3): seconds that a device takes for one layer backward over some samples.
+    public func backwardSeconds(device: Int, layer: Int, samples: Double) -> Double {
+        let device = devices[device]
+        return device.layers[layer].backward(samples, measuredAt: device.microBatchSizes)
+    }
+
+    /// The measured link between two different ranks, in either order.
+    public func link(_ a: Int, _ b: Int) -> LinkProfile { links[linkIndex[a * devices.count + b]] }
+
+    /// Bytes of one sample of mean length that cross to the stage after `layer`.
+    public func forwardBytesPerSample(after layer: Int) -> Double {
+        layers[layer].forwardBytesPerToken.total(meanTokens)
+    }
+
+    /// Bytes of one sample of mean length that come back from the stage after `layer`.
+    public func backwardBytesPerSample(after layer: Int) -> Double {
+        layers[layer].backwardBytesPerToken.total(meanTokens)
+    }
+}
+
+/// A number for source tokens (the only ones that encoder-only and decoder-only models have) and one for target tokens.
+public struct TokenCounts: Sendable, Equatable {
+    public var source: Double
+    public var target: Double
+
+    public init(source: Double, target: Double = 0) {
+        self.source = source
+        self.target = target
+    }
+
+    /// The sum of products with token counts: bytes per token become bytes per sample.
+    func total(_ tokens: TokenCounts) -> Double { source * tokens.source + target * tokens.target }
+}
+
+/// What the planner knows of one layer on any device.
+public struct LayerProfile: Sendable, Equatable {
+    public enum Kind: String, Sendable, CaseIterable {
+        case embedding
+        case encoderBlock = "encoder_block"
+        case decoderBlock = "decoder_block"
+        case head
+    }
+
+    public var name: String
+    public var kind: Kind
+    /// Bytes of all parameters, frozen and trainable.
+    public var parameterBytes: Int
+    /// Bytes of the trainable parameters.
+    public var trainableBytes: Int
+    /// What the next stage needs of each token when a stage ends after this layer (hidden states of backbone and side, and
+    /// the encoder's output where a decoder follows).
+    public var forwardBytesPerToken: TokenCounts
+    /// The gradient that comes back for each token.
+    public var backwardBytesPerToken: TokenCounts
+    /// Bytes kept from forward to backward for one sample of mean length.
+    public var savedBytesPerSample: Double
+    /// Bytes in use only while the layer runs, for one sample of mean length.
+    public var transientBytesPerSample: Double
+
+    public init(
+        name: String, kind: Kind, parameterBytes: Int, trainableBytes: Int, forwardBytesPerToken: TokenCounts,
+        backwardBytesPerToken: TokenCounts, savedBytesPerSample: Double, transientBytesPerSample: Double
+    ) {
+        self.name = name
+        self.kind = kind
+        self.parameterBytes = parameterBytes
+        self.trainableBytes = trainableBytes
+        self.forwardBytesPerToken = forwardBytesPerToken
+        self.backwardBytesPerToken = backwardBytesPerToken
+        self.savedBytesPerSample = savedBytesPerSample
+        self.transientBytesPerSample = transientBytesPerSample
+    }
+}
+
+/// The measured way between two ranks, the same in both directions.
+public struct LinkProfile: Sendable {
+    public var ranks: (Int, Int)
+    /// Bytes per second.
+    public var bandwidth: Double
+    /// Seconds before the first byte arrives.
+    public var latencySeconds: Double
+
+    public init(ranks: (Int, Int), bandwidth: Double, latencySeconds: Double) {
+        self.ranks = ranks
+        self.bandwidth = bandwidth
+        self.latencySeconds = latencySeconds
+    }
+
+    /// Seconds to move some bytes.
+    public func seconds(bytes: Double) -> Double { latencySeconds + bytes / bandwidth }
+}
+
+extension LinkProfile: Equatable {
+    public static func == (a: LinkProfile, b: LinkProfile) -> Bool {
+        a.ranks == b.ranks && a.bandwidth == b.bandwidth && a.latencySeconds == b.latencySeconds
+    }
+}
