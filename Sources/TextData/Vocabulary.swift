@@ -1,0 +1,55 @@
+import Support
+
+/// The tokens of a model, by id and by bytes.
+struct Vocabulary {
+    /// More would be a damaged file; the largest vocabularies in use have about 260,000.
+    private static let maximumSize = 1 << 22
+
+    private(set) var tokens: [String?]
+    private(set) var trie = ByteTrie()
+    /// The log-probability of every id; empty when the file has none.
+    private(set) var scores: [Double] = []
+
+    /// Reads `{"token": id, ...}`.
+    init(tokensToIDs field: JSONReader) throws {
+        guard let members = field.value.members, !members.isEmpty else {
+            throw field.failure(expected: "an object of tokens and ids")
+        }
+        tokens = Array(repeating: nil, count: members.count)
+        for member in members {
+            guard let id = member.value.integer, 0..<Self.maximumSize ~= id else {
+                throw Failure.configuration(
+                    "\(field.file):\(member.line): \(field.path): expected an id for the token \"\(member.key)\", "
+                        + "found \(member.value.kindDescription)")
+            }
+            while tokens.count <= id { tokens.append(nil) }
+            guard tokens[id] == nil else {
+                throw Failure.configuration(
+                    "\(field.file):\(member.line): \(field.path): the id \(id) stands twice, at \"\(member.key)\""
+                )
+            }
+            tokens[id] = member.key
+            trie.set(member.key.utf8, Int32(id))
+        }
+    }
+
+    /// Reads `[["token", score], ...]`, where the position is the id.
+    init(scoredTokens field: JSONReader) throws {
+        guard let items = field.value.array, !items.isEmpty, items.count <= Self.maximumSize else {
+            throw field.failure(expected: "an array of tokens and scores")
+        }
+        tokens = []
+        for (id, item) in items.enumerated() {
+            guard let pair = item.array, pair.count == 2, let token = pair[0].string,
+                let score = pair[1].number
+            else {
+                throw Failure.configuration(
+                    "\(field.place)[\(id)]: expected a token and its score, found \(item.kindDescription)")
+            }
+            tokens.append(token)
+            scores.append(score)
+            // An empty token could never be found; of two equal ones the last counts, as in the reference library.
+            if !token.isEmpty { trie.set(token.utf8, Int32(id)) }
+        }
+    }
+}

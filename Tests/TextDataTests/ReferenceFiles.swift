@@ -1,0 +1,47 @@
+import Foundation
+import Support
+import Testing
+
+/// The reference files of the repository and scratch files of one test.
+enum Reference {
+    static let directory = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Reference").path
+
+    static func json(_ path: String) throws -> JSONValue {
+        try JSONValue(contentsOf: "\(directory)/\(path)")
+    }
+}
+
+/// A directory that is removed when the test lets go of it.
+final class ScratchDirectory {
+    let path: String
+
+    init() throws {
+        path = NSTemporaryDirectory() + "pac-mpi-text-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func write(_ text: String, to name: String) throws -> String {
+        try write(Array(text.utf8), to: name)
+    }
+
+    func write(_ bytes: [UInt8], to name: String) throws -> String {
+        let file = "\(path)/\(name)"
+        try writeFileAtomically(bytes, to: file)
+        return file
+    }
+}
+
+/// The failure that an expression throws, for a look at its words.
+func failure(_ body: () throws -> Void) -> Failure? {
+    do {
+        try body()
+        return nil
+    } catch { return error as? Failure }
+}
+
+extension JSONValue {
+    var ids: [Int32] { (array ?? []).map { Int32($0.integer ?? -1) } }
+}
