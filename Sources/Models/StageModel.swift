@@ -29,17 +29,21 @@ public final class StageModel {
     ///
     /// - Parameters: `frozen` gives the head's frozen tensors, and the backbone's when `withBackbone`.
     public init(
-        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep], frozen: any ParameterSource,
+        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep],
+        frozen: any ParameterSource,
         withBackbone: Bool, ledger: Ledger
     ) throws {
         self.family = family
         self.steps = steps
-        func build(_ frozen: any ParameterSource, _ trainable: any ParameterSource) throws -> (SideNetwork, TaskHead?) {
+        func build(_ frozen: any ParameterSource, _ trainable: any ParameterSource) throws -> (
+            SideNetwork, TaskHead?
+        ) {
             let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
             let head =
                 steps.contains(.head)
                 ? try TaskHead(
-                    family, configuration.head, pooling: configuration.pooling, frozen: frozen, trainable: trainable)
+                    family, configuration.head, pooling: configuration.pooling, frozen: frozen,
+                    trainable: trainable)
                 : nil
             return (side, head)
         }
@@ -62,7 +66,8 @@ public final class StageModel {
     /// Runs the stage's steps on a micro-batch.
     ///
     /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b as it is made,
-    ///   with its stack and layer number (0 for the embedding).
+    ///   with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
+    ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
     public func forward(
         _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil, caches: StageCaches? = nil,
         onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
@@ -70,6 +75,7 @@ public final class StageModel {
         var backboneLane = state?.backbone
         var sideLane = state?.side
         for step in steps where step != .head {
+            if step.activation?.stack == .encoder, backboneLane?.encoderOutput != nil { continue }
             let lane = backbone!.advance(backboneLane, step, batch, caches: caches?.backbone)
             if let (stack, layer) = step.activation { onActivation?(stack, layer, lane.hidden) }
             sideLane = side.advance(
