@@ -10,7 +10,7 @@ import CKernels
 public func dropout(_ x: Tensor, probability: Float, spans: [Range<Int>], keys: [UInt64]) -> Tensor {
     precondition(spans.count == keys.count)
     guard probability > 0 else { return x }
-    let x = x.isContiguous ? x : x.copy()
+    let x = x.isContiguous ? x : x.copy().with(node: x.node)
     let mask = DropoutPullback(probability: probability, spans: spans, keys: keys)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
     mask.apply(y, x)
