@@ -80,6 +80,10 @@ public final class SafetensorsFile {
                     "\(header.file): truncated: tensor \"\(name)\" ends at byte \(ends.last ?? 0) of the data, "
                         + "found \(dataSize) bytes")
             }
+            guard isCountable(shape) else {
+                throw Failure.configuration(
+                    "\(header.file): tensor \"\(name)\": expected a shape that fits the file, found \(shape)")
+            }
             let entry = Entry(type: type, shape: shape, range: ends[0]..<ends[1])
             let width = ["F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1][type]
             if let width, width * entry.count != entry.range.count {
@@ -90,6 +94,17 @@ public final class SafetensorsFile {
             entries[name] = entry
         }
         return (entries, metadata)
+    }
+
+    /// Whether the bytes of a shape can be counted: otherwise the product would stop the process and name no file.
+    private static func isCountable(_ shape: [Int]) -> Bool {
+        var count = 8
+        for size in shape {
+            let (product, overflows) = count.multipliedReportingOverflow(by: size)
+            if overflows { return false }
+            count = product
+        }
+        return true
     }
 
     /// A tensor as float32: a view of the mapping when it is stored so, a converted copy of half-precision storage.
