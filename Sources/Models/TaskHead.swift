@@ -78,7 +78,10 @@ public final class TaskHead {
         guard let finalNorm else { return select(lastActivation, selection) }
         switch selection {
         case .rows: return finalNorm(select(lastActivation, selection))
-        case .meanPerSequence: return select(finalNorm(lastActivation), selection)
+        case .meanPerSequence:
+            // A view into the cache has rows far apart, and norms want them side by side.
+            let rows = lastActivation.isContiguous ? lastActivation : lastActivation.copy()
+            return select(finalNorm(rows), selection)
         }
     }
 
