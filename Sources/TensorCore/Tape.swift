@@ -51,6 +51,7 @@ public final class Node {
     /// Adds a contiguous gradient. `fresh` says that nobody else will read or write the tensor, so that it can be kept
     /// as it is.
     public func add(_ tensor: Tensor, fresh: Bool) {
+        precondition(tensor.isContiguous && tensor.count == (accumulator ?? gradient ?? tensor).count)
         if let accumulator {
             ck_axpy(accumulator.pointer, 1, tensor.pointer, tensor.count)
         } else if let gradient {

@@ -8,6 +8,9 @@ public func layerNorm(_ x: Tensor, adding residual: Tensor? = nil, weight: Tenso
     -> Tensor
 {
     precondition(x.isContiguous && x.columns == weight.columns)
+    if let residual {
+        precondition(residual.isContiguous && residual.rows == x.rows && residual.columns == x.columns)
+    }
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
     let isRecorded = [x, residual, weight, bias].contains { $0?.node != nil }
     guard isRecorded else {
