@@ -1,0 +1,170 @@
+import TensorCore
+import Testing
+
+@Suite struct OperationTests {
+    private func random(_ rows: Int, _ columns: Int, _ seed: UInt64) -> DoubleMatrix {
+        .random(rows, columns, seed: seed)
+    }
+
+    @Test(arguments: [(0, 5, 3), (1, 1, 1), (4, 7, 5), (6, 16, 1), (1, 16, 24), (0, 6, 1)])
+    func `linear with bias`(rows: Int, inputs: Int, outputs: Int) {
+        checkGradients([random(rows, inputs, 1), random(outputs, inputs, 2), random(1, outputs, 3)]) {
+            linear($0[0], weight: $0[1], bias: $0[2])
+        } naive: {
+            Naive.linear($0[0], $0[1], $0[2])
+        }
+    }
+
+    @Test func `linear reads strided rows`() {
+        checkGradients([random(4, 7, 1), random(5, 7, 2)]) {
+            linear($0[0].spread(over: 19, offset: 3), weight: $0[1])
+        } naive: {
+            Naive.linear($0[0], $0[1], nil)
+        }
+    }
+
+    @Test(arguments: [0, 1, 5])
+    func `layer norm`(rows: Int) {
+        checkGradients([random(rows, 12, 1), random(1, 12, 2), random(1, 12, 3)]) {
+            layerNorm($0[0], weight: $0[1], bias: $0[2], epsilon: 1e-3)
+        } naive: {
+            Naive.layerNorm($0[0], $0[1], $0[2], Double(Float(1e-3)))
+        }
+    }
+
+    @Test(arguments: [0, 3])
+    func `layer norm of a sum`(rows: Int) {
+        checkGradients([random(rows, 9, 1), random(rows, 9, 2), random(1, 9, 3), random(1, 9, 4)]) {
+            layerNorm($0[0], adding: $0[1], weight: $0[2], bias: $0[3], epsilon: 1e-5)
+        } naive: {
+            let (x, y) = ($0[0], $0[1])
+            let sum = DoubleMatrix(x.rows, x.columns) { i, j in x[i, j] + y[i, j] }
+            return Naive.layerNorm(sum, $0[2], $0[3], Double(Float(1e-5)))
+        }
+    }
+
+    @Test(arguments: [0, 1, 5])
+    func `root mean square norm`(rows: Int) {
+        checkGradients([random(rows, 12, 1), random(1, 12, 2)]) {
+            rmsNorm($0[0], weight: $0[1], epsilon: 1e-3)
+        } naive: {
+            Naive.rmsNorm($0[0], $0[1], Double(Float(1e-3)))
+        }
+    }
+
+    private static let functions: [(kind: ActivationFunction, naive: @Sendable (Double) -> Double)] = [
+        (.relu, { max($0, 0) }),
+        (.gelu, { 0.5 * $0 * (1 + Naive.erf($0 / 2.0.squareRoot())) }),
+        (
+            .geluTanh,
+            { 0.5 * $0 * (1 + Naive.tanh((2 / Double.pi).squareRoot() * ($0 + 0.044715 * $0 * $0 * $0))) }
+        ),
+        (.silu, { $0 * Naive.sigmoid($0) }),
+    ]
+
+    @Test(arguments: 0..<4, [0, 5])
+    func `activations, plain and gated`(function: Int, rows: Int) {
+        let (kind, f) = Self.functions[function]
+        checkGradients([random(rows, 7, 1)]) {
+            activation(scale($0[0], by: 4), kind)
+        } naive: { inputs in
+            DoubleMatrix(rows, 7) { f(4 * inputs[0][$0, $1]) }
+        }
+        checkGradients([random(rows, 7, 1), random(rows, 7, 2)]) {
+            gatedActivation(gate: $0[0], up: $0[1], kind)
+        } naive: { inputs in
+            DoubleMatrix(rows, 7) { f(inputs[0][$0, $1]) * inputs[1][$0, $1] }
+        }
+    }
+
+    @Test(arguments: [0, 4])
+    func `tanh, scale and add`(rows: Int) {
+        checkGradients([random(rows, 5, 1), random(rows, 5, 2)]) {
+            add(tanh($0[0]), scale($0[1], by: -2.5))
+        } naive: { inputs in
+            DoubleMatrix(rows, 5) { Naive.tanh(inputs[0][$0, $1]) - 2.5 * inputs[1][$0, $1] }
+        }
+    }
+
+    @Test(arguments: [0, 4])
+    func `the gate and both of its paths`(rows: Int) {
+        checkGradients([random(1, 1, 1), random(rows, 6, 2), random(rows, 6, 3)]) {
+            gateMix(alpha: $0[0], temperature: 0.5, $0[1], $0[2])
+        } naive: { inputs in
+            let g = Naive.sigmoid(inputs[0][0, 0] / 0.5)
+            return DoubleMatrix(rows, 6) { g * inputs[1][$0, $1] + (1 - g) * inputs[2][$0, $1] }
+        }
+    }
+
+    @Test(arguments: [[], [3, 0, 3, 6] as [Int32]])
+    func `a sum of embeddings, with repeated ids`(ids: [Int32]) {
+        let other = ids.map { ($0 + 1) % 2 }
+        checkGradients([random(7, 5, 1), random(2, 5, 2)]) {
+            embedding([($0[0], ids), ($0[1], other)])
+        } naive: { inputs in
+            DoubleMatrix(ids.count, 5) { inputs[0][Int(ids[$0]), $1] + inputs[1][Int(other[$0]), $1] }
+        }
+    }
+
+    @Test(arguments: [[], [2, 0, 2]])
+    func `selected rows, strided and repeated`(rows: [Int]) {
+        checkGradients([random(4, 6, 1)]) {
+            select($0[0].spread(over: 11), .rows(rows))
+        } naive: { inputs in
+            DoubleMatrix(rows.count, 6) { inputs[0][rows[$0], $1] }
+        }
+    }
+
+    @Test func `means over sequences`() {
+        let spans = [0..<1, 1..<4, 2..<6]
+        checkGradients([random(6, 3, 1)]) {
+            select($0[0].spread(over: 8), .meanPerSequence(spans))
+        } naive: { inputs in
+            DoubleMatrix(3, 3) { i, j in
+                spans[i].reduce(0) { $0 + inputs[0][$1, j] } / Double(spans[i].count)
+            }
+        }
+    }
+
+    @Test func `one tensor read by several operations collects all their gradients`() {
+        // add hands the same gradient to both of its inputs: neither may write into the other's.
+        checkGradients([random(3, 4, 1), random(3, 4, 2)]) { inputs in
+            let sum = add(inputs[0], inputs[1])
+            let twice = add(sum, sum)
+            let product = gatedActivation(gate: sum, up: inputs[0], .silu)
+            return add(add(twice, inputs[0]), add(product, tanh(inputs[1])))
+        } naive: { inputs in
+            DoubleMatrix(3, 4) { i, j in
+                let (a, b) = (inputs[0][i, j], inputs[1][i, j])
+                let s = a + b
+                return 2 * s + a + s * Naive.sigmoid(s) * a + Naive.tanh(b)
+            }
+        }
+    }
+
+    @Test func `a tensor whose gradient was handed over and is then written to`() {
+        // linear puts its input's gradient in place: into a copy when add has handed over its own before.
+        checkGradients([random(3, 4, 1), random(4, 4, 2)]) { inputs in
+            let x = scale(inputs[0], by: 1)
+            let y = scale(inputs[0], by: 3)
+            return add(linear(x, weight: inputs[1]), add(x, y))
+        } naive: { inputs in
+            let product = Naive.linear(inputs[0], inputs[1], nil)
+            return DoubleMatrix(3, 4) { 4 * inputs[0][$0, $1] + product[$0, $1] }
+        }
+    }
+
+    @Test func `a layer norm's input and residual share a gradient and then part`() {
+        checkGradients([random(3, 4, 1), random(1, 4, 2), random(1, 4, 3), random(4, 4, 4)]) { inputs in
+            let x = scale(inputs[0], by: 1)
+            let y = scale(inputs[0], by: 2)
+            let product = linear(x, weight: inputs[3])
+            return add(product, layerNorm(x, adding: y, weight: inputs[1], bias: inputs[2], epsilon: 1e-3))
+        } naive: { inputs in
+            let sum = DoubleMatrix(3, 4) { 3 * inputs[0][$0, $1] }
+            let normed = Naive.layerNorm(sum, inputs[1], inputs[2], Double(Float(1e-3)))
+            let product = Naive.linear(inputs[0], inputs[3], nil)
+            return DoubleMatrix(3, 4) { normed[$0, $1] + product[$0, $1] }
+        }
+    }
+}
