@@ -1,0 +1,119 @@
+import Models
+import Support
+import TensorCore
+import Testing
+
+@Suite struct CheckpointTests {
+    private let scratch: ScratchDirectory
+    private let ledger = Ledger()
+    private let bert = TinyModel.all[0]
+
+    init() throws { scratch = try ScratchDirectory() }
+
+    /// A copy of a tiny checkpoint with other names, tensors or several files.
+    private func copy(
+        _ model: TinyModel, files: Int = 1, rename: (String) -> String? = { $0 },
+        shape: ([Int]) -> [Int] = { $0 }
+    ) throws {
+        let from = try SafetensorsFile(model.directory + "/checkpoint/model.safetensors")
+        var parts: [[(name: String, shape: [Int], values: [Float])]] = .init(repeating: [], count: files)
+        for (i, name) in from.entries.keys.sorted().enumerated() {
+            guard let renamed = rename(name) else { continue }
+            parts[i % files].append((renamed, shape(from.entries[name]!.shape), try from.floats(name)))
+        }
+        try writeFileAtomically(
+            try readFile(model.directory + "/checkpoint/config.json"), to: scratch.path + "/config.json")
+        guard files > 1 else {
+            return try writeSafetensors(parts[0], to: scratch.path + "/model.safetensors")
+        }
+        var map: [(String, JSONValue)] = []
+        for (i, part) in parts.enumerated() {
+            let file = "model-0000\(i + 1).safetensors"
+            try writeSafetensors(part, to: scratch.path + "/" + file)
+            map += part.map { ($0.name, .string(file)) }
+        }
+        let index = JSONValue.dictionary([("weight_map", .dictionary(map))])
+        try writeFileAtomically(index.text(), to: scratch.path + "/model.safetensors.index.json")
+    }
+
+    private func source(_ model: TinyModel) throws -> CheckpointSource {
+        CheckpointSource(try Checkpoint(scratch.path), family: try model.family(), ledger: ledger)
+    }
+
+    /// Reads every frozen tensor of the model from a copy and from the original.
+    private func expectSameBackbone(_ model: TinyModel) throws {
+        let batch = try model.batch()
+        func result(_ source: any ParameterSource) throws -> [Float] {
+            let family = try model.family()
+            let steps = family.steps(of: 0..<family.plannerLayers.count)
+            let slice = try BackboneSlice(family, steps: steps, source: source)
+            let head = try TaskHead(
+                family, model.head == .languageModel ? .languageModel : .classification(3), pooling: .cls,
+                frozen: source, trainable: RandomSource(seed: 1, ledger: ledger))
+            var lane: Lane?
+            for step in steps { lane = slice.advance(lane, step, batch) }
+            return head.logits(head.backboneRows(lane!.hidden, head.selection(batch))).values
+        }
+        #expect(try result(source(model)) == result(model.source(ledger)))
+    }
+
+    @Test func `old names, and names without the model's prefix`() throws {
+        try copy(bert) { name in
+            name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(
+                "LayerNorm.bias", with: "LayerNorm.beta")
+        }
+        try expectSameBackbone(bert)
+        try copy(bert) { $0.hasPrefix("bert.") ? String($0.dropFirst(5)) : $0 }
+        try expectSameBackbone(bert)
+        try copy(bert) { name in
+            let old = name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(
+                "LayerNorm.bias", with: "LayerNorm.beta")
+            return old.hasPrefix("bert.") ? String(old.dropFirst(5)) : old
+        }
+        try expectSameBackbone(bert)
+    }
+
+    @Test(arguments: ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"])
+    func `a tied embedding under any of its names`(name: String) throws {
+        let tied = TinyModel.all[2]
+        try copy(tied) { $0 == "shared.weight" ? name : $0 }
+        try expectSameBackbone(tied)
+        // Untied, the head's matrix is another tensor.
+        let untied = TinyModel.all[3]
+        try copy(untied) { $0 == "shared.weight" || $0 == "lm_head.weight" ? nil : $0 }
+        #expect(throws: Failure.self) { _ = try source(untied).parameter("shared.weight", [384, 32]) }
+    }
+
+    @Test func `several files with an index`() throws {
+        try copy(TinyModel.all[3], files: 3)
+        try expectSameBackbone(TinyModel.all[3])
+    }
+
+    @Test func `an index that is wrong is an error that names the file and the tensor`() throws {
+        let index = scratch.path + "/model.safetensors.index.json"
+        try copy(bert, files: 2)
+        try writeFileAtomically("{\"weight_map\": {\n\"nobody\": \"model-00001.safetensors\"}}", to: index)
+        let message = failure { _ = try Checkpoint(scratch.path) }
+        #expect(
+            message.hasPrefix(index + ":2") && message.contains("\"nobody\" is missing from"), "\(message)")
+        try writeFileAtomically("{\"weight_map\": {\"a\": \"absent.safetensors\"}}", to: index)
+        #expect(failure { _ = try Checkpoint(scratch.path) }.contains("/absent.safetensors: cannot be read"))
+    }
+
+    @Test func `missing tensors and other shapes are errors that name both`() throws {
+        let pooler = "bert.pooler.dense.weight"
+        try copy(bert, rename: { $0 == pooler ? nil : $0 })
+        let missing = failure { _ = try source(bert).parameter(pooler, [32, 32]) }
+        #expect(missing == "\(scratch.path): the tensor \"\(pooler)\" is missing from the checkpoint")
+        try copy(bert, shape: { $0 == [32, 32] ? [16, 64] : $0 })
+        let message = failure { _ = try source(bert).parameter(pooler, [32, 32]) }
+        #expect(message.hasPrefix(scratch.path + "/model.safetensors: tensor \"\(pooler)\""), "\(message)")
+        #expect(message.contains("expected shape [32, 32] from \(scratch.path)/config.json, found [16, 64]"))
+    }
+
+    @Test func `a directory without weights or configuration is an error`() throws {
+        #expect(failure { _ = try Checkpoint(scratch.path) }.hasPrefix(scratch.path + "/config.json"))
+        try writeFileAtomically("{}", to: scratch.path + "/config.json")
+        #expect(failure { _ = try Checkpoint(scratch.path) }.hasPrefix(scratch.path + "/model.safetensors"))
+    }
+}

@@ -1,0 +1,189 @@
+import Models
+import TensorCore
+import Testing
+
+@Suite struct StageModelTests {
+    static let cuts = TinyModel.all.flatMap { model in (1..<6).map { (model, $0) } }
+
+    private func expectClose(_ found: [Float], _ expected: [Float], scale: Float, _ what: String) {
+        #expect(found.count == expected.count)
+        let worst = zip(found, expected).map { abs($0 - $1) }.reduce(0) { $1 <= $0 ? $0 : $1 }
+        #expect(worst <= 1e-6 * max(1, scale), "\(what): \(worst)")
+    }
+
+    /// Sends a hidden state over a boundary: other memory, new leaves.
+    private func received(_ sent: HiddenState) -> HiddenState {
+        func arrive(_ tensor: Tensor, wantsGradient: Bool) -> Tensor {
+            wantsGradient ? tensor.copy().asLeaf : tensor.copy()
+        }
+        return HiddenState(
+            backbone: Lane(
+                hidden: arrive(sent.backbone.hidden, wantsGradient: false),
+                encoderOutput: sent.backbone.encoderOutput.map { arrive($0, wantsGradient: false) }),
+            side: Lane(
+                hidden: arrive(sent.side.hidden, wantsGradient: true),
+                encoderOutput: sent.side.encoderOutput.map { arrive($0, wantsGradient: true) }))
+    }
+
+    @Test(arguments: cuts, [false, true])
+    func `two stages have the loss and the gradients of one`(place: (TinyModel, Int), drops: Bool) throws {
+        let (model, cut) = place
+        let count = try model.family().plannerLayers.count
+        guard cut < count else { return }
+        let batch = try model.batch()
+        let dropout =
+            drops ? DropoutKeys(probability: 0.2, seed: 1, epoch: 2, sampleIDs: batch.sampleIDs) : nil
+        let ledger = Ledger()
+        let whole = try model.stage(ledger: ledger)
+        let expectedLoss = whole.backwardLoss(
+            whole.forward(nil, batch, dropout: dropout), batch, dropout: dropout)
+        let expected = whole.gradients()
+        let scale = expected.values.joined().reduce(0) { max($0, abs($1)) }
+        #expect(expected.values.allSatisfy { $0.contains { $0 != 0 } }, "a parameter that nothing depends on")
+
+        let (first, last) = (
+            try model.stage(0..<cut, ledger: ledger), try model.stage(cut..<count, ledger: ledger)
+        )
+        let sent = first.forward(nil, batch, dropout: dropout)
+        let state = received(sent)
+        let loss = last.backwardLoss(
+            last.forward(state, batch, dropout: dropout), batch, dropout: dropout)
+        #expect(abs(loss - expectedLoss) < 1e-6)
+        let roots = [(sent.side.hidden, state.side.hidden)] + sentMemory(sent, state)
+        backward(from: roots.map(\.0), seeds: roots.map { $0.1.node!.gradient! })
+
+        var summed = first.gradients()
+        for (name, gradient) in last.gradients() {
+            // A position table lives on both stages; everything else on one.
+            #expect(summed[name] == nil || name.contains("relative_attention_bias"))
+            summed[name] = summed[name].map { zip($0, gradient).map { $0 + $1 } } ?? gradient
+        }
+        #expect(Set(summed.keys) == Set(expected.keys))
+        for (name, gradient) in summed { expectClose(gradient, expected[name]!, scale: scale, name) }
+    }
+
+    private func sentMemory(_ sent: HiddenState, _ received: HiddenState) -> [(Tensor, Tensor)] {
+        guard let from = sent.side.encoderOutput, let to = received.side.encoderOutput else { return [] }
+        return [(from, to)]
+    }
+
+    @Test(arguments: TinyModel.all)
+    func `micro-batches add up to their mini-batch`(model: TinyModel) throws {
+        let ledger = Ledger()
+        let whole = try model.stage(ledger: ledger)
+        let lengths = ([5, 1, 9], [3, 4, 1])
+        let batch = try model.batch(inputs: lengths.0, outputs: lengths.1)
+        _ = whole.backwardLoss(whole.forward(nil, batch), batch)
+        let expected = whole.gradients()
+        let scale = expected.values.joined().reduce(0) { max($0, abs($1)) }
+
+        let parts = try model.stage(ledger: ledger)
+        let weight = 1 / Float(batch.targets.termCount)
+        for i in 0..<3 {
+            let part = MicroBatch(
+                sampleIDs: [i], inputs: [Array(batch.input.ids[batch.inputSpans[i]])],
+                types: [Array(batch.input.typeIDs[batch.inputSpans[i]])],
+                decoderInputs: batch.decoderSpans.isEmpty
+                    ? [] : [Array(batch.decoderInput.ids[batch.decoderSpans[i]])],
+                targets: batch.targets.part(i, batch.decoderSpans))
+            let loss = parts.head!.loss(
+                parts.logits(parts.forward(nil, part), part), part.targets, weight: weight)
+            backward(from: [loss.root], seeds: [loss.seed])
+        }
+        for (name, gradient) in parts.gradients() {
+            expectClose(gradient, expected[name]!, scale: scale, name)
+        }
+    }
+
+    @Test(arguments: TinyModel.all)
+    func `a micro-batch without samples is legal everywhere`(model: TinyModel) throws {
+        let ledger = Ledger()
+        let batch = try model.batch(inputs: [], outputs: [])
+        let stage = try model.stage(ledger: ledger)
+        #expect(stage.backwardLoss(stage.forward(nil, batch), batch) == 0)
+        #expect(stage.gradients().values.joined().allSatisfy { $0 == 0 })
+    }
+
+    @Test(arguments: [Pooling.cls, .mean])
+    func `cached activations give the same logits and gradients, bit for bit`(pooling: Pooling) throws {
+        for model in TinyModel.all {
+            // A classifier on T5's decoder as well: means of normed rows.
+            let head =
+                model.head == .languageModel && pooling == .mean ? HeadKind.classification(2) : model.head
+            let ledger = Ledger()
+            let stage = try model.stage(pooling: pooling, head: head, ledger: ledger)
+            let batch = try model.batch()
+            var layers: [StackKind: [Tensor]] = [:]
+            let state = stage.forward(nil, batch) { layers[$0, default: []].append($2) }
+            let fresh = stage.logits(state, batch)
+            stage.releaseBackbone()
+            let cached = stage.forward(batch) { stack, layer in
+                layers[stack]![layer].interleaved(layer, of: layers[stack]!.count)
+            }
+            let logits = stage.logits(cached, batch)
+            #expect(logits.values == fresh.values)
+            let seed = Tensor(
+                (0..<logits.count).map { Float($0 % 7) - 3 }, rows: logits.rows, columns: logits.columns,
+                ledger: ledger)
+            backward(from: [fresh], seeds: [seed])
+            let expected = stage.gradients()
+            stage.parameters.zeroGradients()
+            backward(from: [logits], seeds: [seed])
+            #expect(stage.gradients() == expected)
+        }
+    }
+
+    @Test(arguments: TinyModel.all[2...])
+    func `tokens one at a time through the caches have the logits of all at once`(model: TinyModel) throws {
+        let ledger = Ledger()
+        let stage = try model.stage(ledger: ledger)
+        let batch = try model.batch(outputs: [6, 6, 6])
+        let expected = stage.logits(stage.forward(nil, batch), batch)
+        let caches = StageCaches(capacity: 6)
+        var state: HiddenState?
+        for t in 0..<6 {
+            let step = MicroBatch(
+                sampleIDs: batch.sampleIDs, inputs: batch.inputSpans.map { Array(batch.input.ids[$0]) },
+                types: batch.inputSpans.map { Array(batch.input.typeIDs[$0]) },
+                decoderInputs: batch.decoderSpans.map { [batch.decoderInput.ids[$0.lowerBound + t]] },
+                targets: .none)
+            var layersRun = 0
+            state = stage.forward(state, step, caches: caches) { stack, _, _ in
+                layersRun += stack == .encoder ? 1 : 0
+            }
+            #expect((layersRun > 0) == (t == 0), "the encoder runs once")
+            let logits = stage.logits(state!, step)
+            for (i, span) in batch.decoderSpans.enumerated() {
+                let row = span.lowerBound + t
+                expectClose(
+                    logits.rows(i..<i + 1).values, expected.rows(row..<row + 1).values, scale: 5, "token \(t)"
+                )
+            }
+        }
+    }
+}
+
+extension Targets {
+    fileprivate func part(_ i: Int, _ spans: [Range<Int>]) -> Targets {
+        switch self {
+        case .classes(let labels): .classes([labels[i]])
+        case .scores(let scores): .scores([scores[i]])
+        case .tokens(let tokens): .tokens(Array(tokens[spans[i]]))
+        case .none: .none
+        }
+    }
+}
+
+extension Tensor {
+    /// The same rows as one layer of a cache block that holds `count` layers of each token side by side.
+    fileprivate func interleaved(_ layer: Int, of count: Int) -> Tensor {
+        let storage = Storage(count: rows * columns * count, category: .cache, ledger: ledger)
+        for i in 0..<storage.count { storage.pointer[i] = .nan }
+        let view = Tensor(
+            storage, offset: layer * columns, rows: rows, columns: columns, rowStride: columns * count)
+        for row in 0..<rows {
+            (view.pointer + row * view.rowStride).update(from: pointer + row * rowStride, count: columns)
+        }
+        return view
+    }
+}

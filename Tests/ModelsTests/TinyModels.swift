@@ -1,0 +1,111 @@
+import Foundation
+import Models
+import Support
+import TensorCore
+import Testing
+
+/// The tiny checkpoints of the repository's reference cases.
+struct TinyModel: Sendable, CustomTestStringConvertible {
+    let name: String
+    let head: HeadKind
+    let reductionFactor: Int
+
+    static let all = [
+        TinyModel(name: "bert_cls", head: .classification(3), reductionFactor: 4),
+        TinyModel(name: "bert_reg", head: .regression, reductionFactor: 8),
+        TinyModel(name: "t5_v1_0", head: .languageModel, reductionFactor: 8),
+        TinyModel(name: "t5_v1_1", head: .languageModel, reductionFactor: 4),
+    ]
+
+    var testDescription: String { name }
+    var directory: String { Self.references + "/" + name }
+
+    static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("Reference").path
+
+    func family() throws -> any ModelFamily {
+        try readModelFamily(Checkpoint.readConfiguration(directory + "/checkpoint"))
+    }
+
+    func source(_ ledger: Ledger) throws -> CheckpointSource {
+        let checkpoint = try Checkpoint(directory + "/checkpoint")
+        return CheckpointSource(checkpoint, family: try family(), ledger: ledger)
+    }
+
+    /// A stage of the model with the perturbed trainable tensors of the reference: no gradient is zero by construction.
+    func stage(
+        _ layers: Range<Int>? = nil, pooling: Pooling = .cls, head: HeadKind? = nil, ledger: Ledger
+    ) throws -> StageModel {
+        let family = try family()
+        let model = try StageModel(
+            family,
+            .init(
+                adapters: .init(reductionFactor: reductionFactor), head: head ?? self.head, pooling: pooling),
+            steps: family.steps(of: layers ?? 0..<family.plannerLayers.count), frozen: source(ledger),
+            withBackbone: true, ledger: ledger)
+        let values = try SafetensorsFile(directory + "/parallel_adapters.safetensors")
+        for declaration in model.parameters.declarations {
+            let name = "perturbed.param." + declaration.name
+            guard values.entries[name] != nil else { continue }
+            model.parameters.set(declaration.name, try values.floats(name))
+        }
+        return model
+    }
+
+    /// Packed sequences of random tokens, each of its own length.
+    func batch(inputs: [Int] = [5, 1, 9], outputs: [Int] = [3, 4, 1]) throws -> MicroBatch {
+        let random = CounterRandom(2024)
+        let vocabulary = UInt64(try family().vocabularySize)
+        func tokens(_ lengths: [Int], _ stream: UInt64) -> [[Int32]] {
+            lengths.enumerated().map { i, length in
+                (0..<length).map {
+                    Int32(random.bits(at: stream << 32 | UInt64(i) << 16 | UInt64($0)) % vocabulary)
+                }
+            }
+        }
+        let targets: Targets
+        switch head {
+        case .languageModel: targets = .tokens(tokens(outputs, 3).flatMap { $0 })
+        case .classification(let count): targets = .classes(inputs.indices.map { Int32($0 % count) })
+        case .regression: targets = .scores(inputs.indices.map { Float($0) })
+        }
+        return MicroBatch(
+            sampleIDs: Array(inputs.indices), inputs: tokens(inputs, 1),
+            types: inputs.map { length in (0..<length).map { $0 < length / 2 ? 0 : 1 } },
+            decoderInputs: head == .languageModel ? tokens(outputs, 2) : [], targets: targets)
+    }
+}
+
+extension StageModel {
+    /// The loss of the last stage's state and, in the bucket, its gradients.
+    func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil) -> Double {
+        let weight = 1 / Float(max(1, batch.targets.termCount))
+        let loss = head!.loss(logits(state, batch, dropout: dropout), batch.targets, weight: weight)
+        backward(from: [loss.root], seeds: [loss.seed])
+        return loss.sum * Double(weight)
+    }
+
+    /// Every gradient by name.
+    func gradients() -> [String: [Float]] {
+        Dictionary(
+            uniqueKeysWithValues: parameters.declarations.map { ($0.name, parameters.gradient(of: $0.name)!) }
+        )
+    }
+}
+
+/// A directory that is removed when the test lets go of it.
+final class ScratchDirectory {
+    let path = NSTemporaryDirectory() + "pac-mpi-models-" + UUID().uuidString
+
+    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// The text of the failure that an expression throws.
+func failure(_ body: () throws -> Void) -> String {
+    do {
+        try body()
+        return "nothing was thrown"
+    } catch { return (error as? Failure)?.message ?? "another error: \(error)" }
+}
