@@ -67,27 +67,37 @@ import Testing
         return [(from, to)]
     }
 
-    @Test(arguments: TinyModel.all)
-    func `micro-batches add up to their mini-batch`(model: TinyModel) throws {
+    @Test(arguments: TinyModel.all, [0, 0.2])
+    func `micro-batches add up to their mini-batch, whatever shares a mask`(
+        model: TinyModel, probability: Double
+    ) throws {
+        func dropout(_ samples: [Int], epoch: Int = 1) -> DropoutKeys {
+            DropoutKeys(probability: probability, seed: 3, epoch: epoch, sampleIDs: samples)
+        }
         let ledger = Ledger()
         let whole = try model.stage(ledger: ledger)
-        let lengths = ([5, 1, 9], [3, 4, 1])
-        let batch = try model.batch(inputs: lengths.0, outputs: lengths.1)
-        _ = whole.backwardLoss(whole.forward(nil, batch), batch)
+        let batch = try model.batch()
+        func pass(epoch: Int) -> Double {
+            let keys = dropout(batch.sampleIDs, epoch: epoch)
+            whole.parameters.zeroGradients()
+            return whole.backwardLoss(whole.forward(nil, batch, dropout: keys), batch, dropout: keys)
+        }
+        #expect((pass(epoch: 2) == pass(epoch: 1)) == (probability == 0), "another epoch, other masks")
         let expected = whole.gradients()
         let scale = expected.values.joined().reduce(0) { max($0, abs($1)) }
 
         let parts = try model.stage(ledger: ledger)
         let weight = 1 / Float(batch.targets.termCount)
-        for i in 0..<3 {
+        for i in [2, 0, 1] {
             let part = MicroBatch(
                 sampleIDs: [i], inputs: [Array(batch.input.ids[batch.inputSpans[i]])],
                 types: [Array(batch.input.typeIDs[batch.inputSpans[i]])],
                 decoderInputs: batch.decoderSpans.isEmpty
                     ? [] : [Array(batch.decoderInput.ids[batch.decoderSpans[i]])],
                 targets: batch.targets.part(i, batch.decoderSpans))
-            let loss = parts.head!.loss(
-                parts.logits(parts.forward(nil, part), part), part.targets, weight: weight)
+            let logits = parts.logits(
+                parts.forward(nil, part, dropout: dropout([i])), part, dropout: dropout([i]))
+            let loss = parts.head!.loss(logits, part.targets, weight: weight)
             backward(from: [loss.root], seeds: [loss.seed])
         }
         for (name, gradient) in parts.gradients() {

@@ -92,6 +92,19 @@ import Training
         #expect(report.rows.contains { !$0.passed && $0.group == group }, "\n\(report.table)")
     }
 
+    @Test(arguments: [Float.nan, .infinity])
+    func `what is no number is infinitely wrong`(value: Float) throws {
+        let copy = try CaseCopy("bert_reg")
+        try copy.change("perturbed.batch0.encoder.a1", in: "parallel_adapters", to: value)
+        let report = try verify(copy.directory)
+        let row = try #require(report.rows.first { !$0.passed })
+        #expect(row.group == "activations" && row.largestError == .infinity)
+        #expect(
+            report.json.array?.contains { $0["largest_error"] == .null && $0["passed"]?.bool == false }
+                == true)
+        #expect(report.table.contains(" inf "))
+    }
+
     @Test func `listed files that are missing or damaged fail`() throws {
         for file in ["backbone.safetensors", "parallel_adapters.safetensors", "checkpoint/model.safetensors"]
         {
@@ -136,8 +149,9 @@ private final class CaseCopy {
 
     deinit { try? FileManager.default.removeItem(atPath: root) }
 
-    /// Changes a high bit of a tensor's first number, or the lowest of its first integer.
-    func change(_ tensor: String, in file: String) throws {
+    /// Changes a high bit of a tensor's first number, or the lowest of its first integer;
+    /// or makes the first number of a float32 tensor `value`.
+    func change(_ tensor: String, in file: String, to value: Float? = nil) throws {
         let path = "\(directory)/\(file).safetensors"
         var bytes = try readFile(path)
         let size = (0..<8).reduce(0) { $0 | Int(bytes[$1]) << (8 * $1) }
@@ -146,6 +160,10 @@ private final class CaseCopy {
         let start = 8 + size + (try #require(entry["data_offsets"]?.array?[0].integer))
         let width = ["F64": 8, "F32": 4, "I32": 4][try #require(entry["dtype"]?.string)] ?? 0
         let isInteger = entry["dtype"]?.string == "I32"
+        if let value {
+            bytes.replaceSubrange(start..<start + 4, with: withUnsafeBytes(of: value) { Array($0) })
+            return try writeFileAtomically(bytes, to: path)
+        }
         bytes[start + (isInteger ? 0 : width - 2)] ^= isInteger ? 1 : 0x40
         try writeFileAtomically(bytes, to: path)
     }
