@@ -79,7 +79,7 @@ public final class Tokenizer: Sendable {
             switch section {
             case .token(let id): ids.append(id)
             case .text(let bytes):
-                preTokenizer.split(Pieces(bytes)).forEach { model.encode($0, into: &ids) }
+                preTokenizer.split(Pieces(bytes)).visit { model.encode($0, into: &ids) }
             }
         }
     }
