@@ -102,6 +102,9 @@ public struct Task: Sendable {
         }
     }
 
+    /// The text of tokens that a model wrote.
+    public func text(_ ids: [Int32]) -> String { tokenizer.decode(ids) }
+
     // MARK: Rows
 
     /// Reads and tokenizes a split. Throws `file:line: field: expected, found` at the first row that is wrong.
