@@ -65,9 +65,9 @@ void ck_attention_softmax_backward(float *dp, const float *p, float *dbias, floa
 void ck_narrow_nt(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
                   size_t h);                                                          // C[m,n] = A[m,h] B[n,h]^T
 void ck_narrow_nn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
-                  size_t h, float beta);                                              // C[m,h] = A[m,n] B[n,h] + beta C
+                  size_t h, float beta);                                            // C[m,h] = A[m,n] B[n,h] + beta C
 void ck_narrow_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
-                  size_t h, float beta);                                              // C[n,h] = A[m,n]^T B[m,h] + beta C
+                  size_t h, float beta);                                            // C[n,h] = A[m,n]^T B[m,h] + beta C
 
 // ---- losses ----
 // Cross-entropy of each row: losses[i] = logsumexp(logits[i]) - logits[i][labels[i]]; dlogits (may be NULL, may equal
