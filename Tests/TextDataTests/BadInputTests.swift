@@ -142,6 +142,9 @@ import TextData
             message(.init(kind: .regression, train: "x", labels: ["a", "b"]), .encoder).hasPrefix(
                 "task.labels: "))
         #expect(message(.init(kind: .classification, train: "/no/such"), .encoder).hasPrefix("/no/such: "))
+        #expect(
+            message(.init(kind: .glue, name: .sst2, train: "x", validationLimit: 0), .encoder)
+                == "task.validation_limit: expected at least 1, found 0")
         // "ж" is not in the vocabulary of the test tokenizer.
         #expect(
             message(.init(kind: .classification, train: "x", labels: ["light", "ж"]), .textToText)
