@@ -85,3 +85,6 @@ public func removeFile(_ path: String) throws {
         throw Failure.run("\(path): cannot be removed: \(systemReason())")
     }
 }
+
+/// Removes a directory that has become empty; one with other files in it stays.
+public func removeDirectoryIfEmpty(_ path: String) { rmdir(path) }

@@ -99,4 +99,8 @@ void ck_dropout(float *out, const float *x, uint64_t key, uint64_t first, float 
 uint32_t ck_crc32c(uint32_t crc, const void *bytes, size_t n);
 // The same without the processor's instruction, for processors that lack it and for the tests.
 uint32_t ck_crc32c_portable(uint32_t crc, const void *bytes, size_t n);
+
+// ---- the allocator ----
+// Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
+void ck_return_free_memory(void);
 #endif

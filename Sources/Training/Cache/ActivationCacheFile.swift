@@ -15,7 +15,7 @@ final class ActivationCacheFile: @unchecked Sendable {
     let path: String
     let shape: CacheShape
     private let file: H5File
-    private let temporaryPath: String?
+    private var temporaryPath: String
     private var splits: [Split: SplitFile] = [:]
     private var unflushedBytes = 0
 
@@ -43,7 +43,7 @@ final class ActivationCacheFile: @unchecked Sendable {
         _ path: String, shape: CacheShape, identity: CacheIdentity, rank: Int, worldSize: Int
     ) throws -> ActivationCacheFile {
         let part = path + ".part"
-        let file = try H5File.create(part)
+        let file = try H5File.create(part, replacing: true)
         let attributes: [(String, H5Attribute)] = [
             ("format_version", .integer(1)), ("model_hash", .string(identity.modelHash)),
             ("tokenizer_hash", .string(identity.tokenizerHash)), ("data_hash", .string(identity.dataHash)),
@@ -58,7 +58,7 @@ final class ActivationCacheFile: @unchecked Sendable {
         return ActivationCacheFile(path, part, file, shape)
     }
 
-    private init(_ path: String, _ temporaryPath: String?, _ file: H5File, _ shape: CacheShape) {
+    private init(_ path: String, _ temporaryPath: String, _ file: H5File, _ shape: CacheShape) {
         self.path = path
         self.temporaryPath = temporaryPath
         self.file = file
@@ -152,8 +152,21 @@ final class ActivationCacheFile: @unchecked Sendable {
     func complete() throws {
         try file.setAttribute("complete", to: .bool(true))
         try file.sync()
-        guard let temporaryPath else { return }
         try renameFile(temporaryPath, to: path)
+        temporaryPath = path
+    }
+
+    /// Makes room for the file that will take its place, and saves what is in it.
+    func setAside() throws {
+        try file.sync()
+        try renameFile(temporaryPath, to: path + ".epoch-1.part")
+        temporaryPath = path + ".epoch-1.part"
+    }
+
+    /// Closes the file and removes it.
+    func discard() throws {
+        try file.close()
+        try removeFile(temporaryPath)
     }
 
     /// Closes the file.

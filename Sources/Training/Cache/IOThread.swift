@@ -73,6 +73,16 @@ final class IOThread: @unchecked Sendable {
     /// Runs a closure on the thread and waits for it.
     func run(_ body: @escaping @Sendable () throws -> Void) throws { try enqueue(body).wait() }
 
+    /// Runs a closure on the thread and waits for its value.
+    func value<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {
+        let box = Box<Value>()
+        try run { box.value = try body() }
+        return box.value!
+    }
+
+    /// Filled on the thread, read after it is done.
+    private final class Box<Value>: @unchecked Sendable { var value: Value? }
+
     /// Ends the thread when its queue is empty.
     func stop() {
         locked {
