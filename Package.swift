@@ -61,7 +61,9 @@ let package = Package(
 
         // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name.
         .executableTarget(
-            name: "spmd-checks", dependencies: ["MPI", "Support"], path: "Tests/spmd-checks",
+            name: "spmd-checks",
+            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "Support"],
+            path: "Tests/spmd-checks",
             swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
