@@ -61,7 +61,9 @@ let package = Package(
 
         // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
         .executableTarget(
-            name: "spmd-checks", dependencies: ["MPI", "HDF5", "Support"], path: "Tests/spmd-checks",
+            name: "spmd-checks",
+            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support"],
+            path: "Tests/spmd-checks",
             swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),

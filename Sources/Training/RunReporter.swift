@@ -79,7 +79,9 @@ public final class RunReporter {
     }
 
     /// Closes an epoch.
-    func epoch(_ epoch: Int, phase: Phase, seconds: Double) throws {
+    ///
+    /// - Parameter waitedForDisk: seconds that rank 0 waited for its cache file.
+    func epoch(_ epoch: Int, phase: Phase, seconds: Double, waitedForDisk: Double? = nil) throws {
         guard log != nil else { return }
         let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
         epochLoss = (0, 0)
@@ -92,7 +94,7 @@ public final class RunReporter {
             [
                 ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)), ("train_loss", JSONValue(loss)),
                 ("seconds", JSONValue(seconds)),
-            ])
+            ] + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
     }
 
     func evaluation(_ epoch: Int, _ metrics: Metrics, samples: Int, seconds: Double) throws {

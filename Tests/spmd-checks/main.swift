@@ -10,7 +10,7 @@ import Support
 /// A check: throws when what it sees is not what MPI and the communicator promise.
 typealias Check = @Sendable (borrowing Communicator) throws -> Void
 
-let checks: [(name: String, run: Check)] = messageChecks + collectiveChecks + failureChecks
+let checks: [(name: String, run: Check)] = messageChecks + collectiveChecks + failureChecks + profileChecks
 
 /// Writes a line at once: what stands in a buffer is lost when the job is ended.
 func say(_ text: String, on descriptor: Int32) {
