@@ -35,29 +35,9 @@ public final class StageModel {
     ) throws {
         self.family = family
         self.steps = steps
-<<<<<<< HEAD
         parameters = ParameterBucket(
             try Self.declarations(family, configuration, steps: steps), ledger: ledger)
         (side, head) = try Self.build(family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
-=======
-        func build(_ frozen: any ParameterSource, _ trainable: any ParameterSource) throws -> (
-            SideNetwork, TaskHead?
-        ) {
-            let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
-            let head =
-                steps.contains(.head)
-                ? try TaskHead(
-                    family, configuration.head, pooling: configuration.pooling, frozen: frozen,
-                    trainable: trainable)
-                : nil
-            return (side, head)
-        }
-        // The first pass only tells how large the bucket must be.
-        let declaring = DeclaringSource()
-        _ = try build(DeclaringSource(), declaring)
-        parameters = ParameterBucket(declaring.declarations, ledger: ledger)
-        (side, head) = try build(frozen, BucketSource(parameters))
->>>>>>> 846c4d2e7ee7cbce185496c341f3a079184b392c
         backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: frozen) : nil
     }
 
@@ -93,27 +73,17 @@ public final class StageModel {
 
     /// Runs the stage's steps on a micro-batch.
     ///
-<<<<<<< HEAD
-    /// - Parameters: `state` is what the stage before sent, nil on the first; `steps` are some of the stage's, all by
-    ///   default (a generation repeats the decoder's); `onActivation` sees every b as it is made, with its stack and layer
-    ///   number (0 for the embedding).
-=======
     /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b as it is made,
     ///   with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
     ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
->>>>>>> 846c4d2e7ee7cbce185496c341f3a079184b392c
     public func forward(
-        _ state: HiddenState?, _ batch: MicroBatch, steps: [LayerStep]? = nil, dropout: DropoutKeys? = nil,
+        _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
         caches: StageCaches? = nil, onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
     ) -> HiddenState {
         var backboneLane = state?.backbone
         var sideLane = state?.side
-<<<<<<< HEAD
-        for step in steps ?? self.steps where step != .head {
-=======
         for step in steps where step != .head {
             if step.activation?.stack == .encoder, backboneLane?.encoderOutput != nil { continue }
->>>>>>> 846c4d2e7ee7cbce185496c341f3a079184b392c
             let lane = backbone!.advance(backboneLane, step, batch, caches: caches?.backbone)
             if let (stack, layer) = step.activation { onActivation?(stack, layer, lane.hidden) }
             sideLane = side.advance(

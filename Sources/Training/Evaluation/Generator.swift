@@ -83,13 +83,8 @@ struct Generator {
         _ microBatch: Int, _ samples: [Int], _ builder: BatchBuilder, _ caches: StageCaches, _ isBeginning: Bool,
         _ first: inout HiddenState?
     ) throws -> HiddenState? {
-        let decoderSteps = model.steps.filter {
-            switch $0 {
-            case .embedding(.decoder), .block(.decoder, _), .head: true
-            default: false
-            }
-        }
-        guard isBeginning || !decoderSteps.isEmpty else { return nil }
+        // Stages of encoder blocks alone have no part in the tokens after the first.
+        guard isBeginning || first?.backbone.encoderOutput != nil else { return nil }
         let receives = isBeginning ? !placement.isFirstStage : exchange.receivesDecoderStates
         let sends = isBeginning ? !placement.isLastStage : exchange.sendsDecoderStates
         try exchange.begin(
@@ -106,7 +101,7 @@ struct Generator {
             try exchange.finish()
             return nil
         }
-        let state = model.forward(input, batch, steps: isBeginning ? nil : decoderSteps, caches: caches)
+        let state = model.forward(input, batch, caches: caches)
         if isBeginning { first = state }
         if sends { try exchange.sendForward(microBatch, state, batch) }
         try exchange.finish()
