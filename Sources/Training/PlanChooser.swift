@@ -26,7 +26,7 @@ public enum PlanChooser {
     }
 
     /// Measures every rank. Collective over the world.
-    static func profile(_ session: Session) throws -> Profile {
+    public static func profile(_ session: Session) throws -> Profile {
         let dataset = session.train!
         let hasTargets = session.model.family.generationTokens != nil
         return try Profiler(

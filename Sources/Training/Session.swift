@@ -72,11 +72,11 @@ public final class Session {
 
     private static func compareFingerprints(_ own: String, _ world: borrowing Communicator) throws {
         let all = try world.allGather(Array(own.utf8)).map { String(decoding: $0, as: UTF8.self) }
-        if let other = all.firstIndex(where: { $0 != all[0] }) {
-            throw Failure.configuration(
-                "model.path: expected the same model on every rank, found \(all[0]) on rank 0 and \(all[other]) on "
-                    + "rank \(other)")
-        }
+        guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
+        throw Failure.configuration(
+            "model.path: expected the same model on every rank, found \(all[0]) on rank 0 and \(all[other]) on "
+                + "rank \(other)"
+        ).shared
     }
 
     private func checkCounts() throws {
@@ -84,7 +84,8 @@ public final class Session {
         guard train.count >= world.size else {
             throw Failure.configuration(
                 "\(experiment.task.train): expected at least one training sample for each of \(world.size) ranks, "
-                    + "found \(train.count)")
+                    + "found \(train.count)"
+            ).shared
         }
     }
 }
