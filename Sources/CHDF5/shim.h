@@ -30,7 +30,7 @@ static inline hid_t chdf5_link_create(void) { return H5P_LINK_CREATE; }
 // Open flags: comma expressions that also check that header and library have one version.
 static inline unsigned chdf5_read_only(void) { return H5F_ACC_RDONLY; }
 static inline unsigned chdf5_read_write(void) { return H5F_ACC_RDWR; }
-static inline unsigned chdf5_truncate(void) { return H5F_ACC_TRUNC; }
+static inline unsigned chdf5_exclusive(void) { return H5F_ACC_EXCL; }
 
 // Defaults: literals of type int where hid_t is meant.
 static inline hid_t chdf5_default(void) { return H5P_DEFAULT; }

@@ -3,125 +3,22 @@ import Support
 
 /// A dataset [rows, rowShape...] of a file: rows are appended, overwritten and read as raw bytes of the element type.
 ///
-/// Made and owned by its `H5File`, and closed with it.
-public final class H5Dataset {
-    enum Layout {
-        case extendible(rowsPerChunk: Int?)
-        case fixed(rowCount: Int)
-    }
+/// A handle: copies mean the same dataset, which the file owns and closes. It keeps the file alive.
+public struct H5Dataset {
+    let file: H5File
+    let open: OpenDataset
 
+    private var place: H5Place { open.place }
     public var path: String { place.object! }
-    public let type: H5ElementType
+    public var type: H5ElementType { open.form.type }
     /// The shape of one row, [] for a dataset of one dimension.
-    public let rowShape: [Int]
+    public var rowShape: [Int] { open.form.rowShape }
     /// The rows written so far, or of a fixed dataset all rows.
-    public private(set) var rowCount: Int
+    public var rowCount: Int { open.form.rowCount }
     /// True when `append` can add rows.
-    public let isExtendible: Bool
-
+    public var isExtendible: Bool { open.form.isExtendible }
     /// Bytes of one row.
-    public var rowByteCount: Int { rowShape.reduce(type.size, *) }
-
-    private let place: H5Place
-    private var id: hid_t?
-    private unowned let file: H5File
-
-    init(
-        creating place: H5Place, in parent: hid_t, type: H5ElementType, rowShape: [Int], layout: Layout,
-        file: H5File
-    ) throws {
-        precondition(rowShape.allSatisfy { $0 > 0 }, "a row has elements")
-        self.place = place
-        self.type = type
-        self.rowShape = rowShape
-        self.file = file
-        let rowBytes = rowShape.reduce(type.size, *)
-        let doing = "creating the dataset"
-        let list = { (kind: hid_t) in
-            H5Identifier(try H5Library.call(.run, place, doing) { H5Pcreate(kind) }, close: H5Pclose)
-        }
-        let links = try list(chdf5_link_create())
-        let creation = try list(chdf5_dataset_create())
-        let access = try list(chdf5_dataset_access())
-        try H5Library.call(.run, place, doing) { H5Pset_create_intermediate_group(links.id, 1) }
-        // Rows are written before they are read, so nothing needs to be filled in.
-        try H5Library.call(.run, place, doing) { H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER) }
-
-        let rows: Int
-        switch layout {
-        case .extendible(let rowsPerChunk):
-            rows = 0
-            isExtendible = true
-            let target = rowBytes < 1024 ? 32 << 10 : 1 << 20
-            let chunk = [rowsPerChunk ?? max(1, target / rowBytes)] + rowShape
-            try H5Library.call(.run, place, doing) {
-                H5Pset_chunk(creation.id, Int32(chunk.count), chunk.map(hsize_t.init))
-            }
-            try Self.setChunkCache(access.id, rowBytes, place)
-        case .fixed(let rowCount):
-            rows = rowCount
-            isExtendible = false
-        }
-        rowCount = rows
-        let current = ([rows] + rowShape).map(hsize_t.init)
-        let limit = isExtendible ? [chdf5_unlimited()] + current[1...] : current
-        let space = H5Identifier(
-            try H5Library.call(.run, place, doing) { H5Screate_simple(Int32(current.count), current, limit) },
-            close: H5Sclose)
-        let element = try type.makeIdentifier(place)
-        id = try file.writing(place, doing) {
-            H5Dcreate2(parent, place.object!, element.id, space.id, links.id, creation.id, access.id)
-        }
-    }
-
-    init(opening place: H5Place, in parent: hid_t, file: H5File) throws {
-        self.place = place
-        self.file = file
-        let doing = "opening the dataset"
-        let dataset = try H5Library.call(.configuration, place, doing) {
-            H5Dopen2(parent, place.object!, chdf5_default())
-        }
-        do {
-            let element = H5Identifier(
-                try H5Library.call(.configuration, place, "reading its type") { H5Dget_type(dataset) },
-                close: H5Tclose)
-            guard let type = try H5ElementType.matching(element.id, place) else {
-                throw Failure.configuration(
-                    "\(place.description): expected elements of type "
-                        + H5ElementType.allCases.map(\.rawValue).joined(separator: ", ")
-                        + " (little-endian), found another type of \(H5Tget_size(element.id)) bytes")
-            }
-            let space = H5Identifier(
-                try H5Library.call(.configuration, place, "reading its shape") { H5Dget_space(dataset) },
-                close: H5Sclose)
-            let rank = try H5Library.call(.configuration, place, "reading its shape") {
-                H5Sget_simple_extent_ndims(space.id)
-            }
-            guard rank > 0 else {
-                throw Failure.configuration("\(place.description): expected rows, found a single value")
-            }
-            var shape = [hsize_t](repeating: 0, count: Int(rank))
-            var limit = shape
-            try H5Library.call(.configuration, place, "reading its shape") {
-                H5Sget_simple_extent_dims(space.id, &shape, &limit)
-            }
-            self.type = type
-            rowCount = Int(shape[0])
-            rowShape = shape[1...].map(Int.init)
-            isExtendible = limit[0] == chdf5_unlimited()
-            id = dataset
-        } catch {
-            H5Dclose(dataset)
-            throw error
-        }
-    }
-
-    /// Large rows bypass the chunk cache: a sample is read once an epoch, in random order, so keeping whole chunks would
-    /// only read and copy more than was asked for. Small rows keep the default, which gathers appends.
-    private static func setChunkCache(_ access: hid_t, _ rowBytes: Int?, _ place: H5Place) throws {
-        guard let rowBytes, rowBytes >= 1024 else { return }
-        try H5Library.call(.run, place, "setting its cache") { H5Pset_chunk_cache(access, 1, 0, 1) }
-    }
+    public var rowByteCount: Int { open.form.rowByteCount }
 
     // MARK: Rows
 
@@ -141,7 +38,7 @@ public final class H5Dataset {
         let id = try identifier()
         let extent = ([rowCount + count] + rowShape).map(hsize_t.init)
         try file.writing(place, "growing to \(rowCount + count) rows") { H5Dset_extent(id, extent) }
-        rowCount += count
+        open.form.rowCount += count
         try write(rows: rowCount - count..<rowCount, from: rows)
     }
 
@@ -223,26 +120,10 @@ public final class H5Dataset {
         _ = try body(id, element.id, memory.id, region.id)
     }
 
-    // MARK: End
-
     private func identifier() throws -> hid_t {
-        guard let id else { throw Failure.run("\(place.description): the file has been closed or given up") }
+        guard let id = open.id else {
+            throw Failure.run("\(place.description): the file has been closed or given up")
+        }
         return id
     }
-
-    /// Closes the dataset; what the library still holds is written.
-    func close() throws {
-        guard let id else { return }
-        try file.writing(place, "closing the dataset") { H5Dclose(id) }
-        self.id = nil
-    }
-
-    /// Closes the dataset where no error can be reported.
-    func drop() {
-        if let id { H5Dclose(id) }
-        id = nil
-    }
-
-    /// Forgets the dataset of a file that has been given up.
-    func abandon() { id = nil }
 }

@@ -19,13 +19,19 @@ import Support
 public final class H5File {
     public let path: String
     private var id: hid_t?
-    private var datasets: [String: H5Dataset] = [:]
+    private var datasets: [String: OpenDataset] = [:]
     private let isWritable: Bool
 
-    /// Creates a file, or empties an existing one.
-    public static func create(_ path: String) throws -> H5File {
-        try H5File(path, isWritable: true, .run, "creating the file") {
-            H5Fcreate(path, chdf5_truncate(), chdf5_default(), $0)
+    /// Creates a file.
+    ///
+    /// - Parameter replacing: what happens to a file that is there: it is removed, or with false it is an error. It is
+    ///   never emptied, because the library would do that before it finds that another process is writing it.
+    public static func create(_ path: String, replacing: Bool = false) throws -> H5File {
+        if replacing, unlink(path) != 0, errno != ENOENT {
+            throw Failure.run("\(path): replacing the file: \(systemReason())")
+        }
+        return try H5File(path, isWritable: true, .run, "creating the file") {
+            H5Fcreate(path, chdf5_exclusive(), chdf5_default(), $0)
         }
     }
 
@@ -60,7 +66,7 @@ public final class H5File {
         // Nobody can hear an error here; `close` is for those who want to. A file given up has no identifier.
         guard let id else { return }
         H5Library.prepare()
-        for dataset in datasets.values { dataset.drop() }
+        for dataset in datasets.values { H5Dclose(dataset.id!) }
         H5Fclose(id)
     }
 
@@ -108,8 +114,8 @@ public final class H5File {
     public func datasetPaths(in group: String = "/") throws -> [String] {
         try members(of: group).flatMap { name in
             let child = (group == "/" ? "" : group) + "/" + name
-            let isGroup = H5Iget_type(try openObject(child).id) == H5I_GROUP
-            return isGroup ? try datasetPaths(in: child) : [child]
+            let opened = try openObject(child)
+            return H5Iget_type(opened.id) == H5I_GROUP ? try datasetPaths(in: child) : [child]
         }
     }
 
@@ -122,20 +128,16 @@ public final class H5File {
     public func createDataset(
         _ object: String, type: H5ElementType, rowShape: [Int] = [], rowsPerChunk: Int? = nil
     ) throws -> H5Dataset {
-        try add(
-            try H5Dataset(
-                creating: place(object), in: try identifier(), type: type, rowShape: rowShape,
-                layout: .extendible(rowsPerChunk: rowsPerChunk), file: self))
+        let form = H5DatasetForm(type: type, rowShape: rowShape, rowCount: 0, isExtendible: true)
+        return try create(form, at: object, rowsPerChunk: rowsPerChunk)
     }
 
     /// Creates a dataset [rowCount, rowShape...] of a fixed size, in one piece in the file. Groups on the way are created.
     public func createFixedDataset(
         _ object: String, type: H5ElementType, rowCount: Int, rowShape: [Int] = []
     ) throws -> H5Dataset {
-        try add(
-            try H5Dataset(
-                creating: place(object), in: try identifier(), type: type, rowShape: rowShape,
-                layout: .fixed(rowCount: rowCount), file: self))
+        let form = H5DatasetForm(type: type, rowShape: rowShape, rowCount: rowCount, isExtendible: false)
+        return try create(form, at: object, rowsPerChunk: nil)
     }
 
     /// Creates a dataset [values.count] of a fixed size with these values.
@@ -146,12 +148,13 @@ public final class H5File {
 
     /// Opens a dataset. With `type`, any other element type is an error.
     public func openDataset(_ object: String, type: H5ElementType? = nil) throws -> H5Dataset {
-        let known = datasets[Self.normalized(object)]
         guard try contains(object) else {
             throw Failure.configuration("\(place(object).description): expected a dataset, found nothing")
         }
         let dataset =
-            try known ?? add(try H5Dataset(opening: place(object), in: try identifier(), file: self))
+            if let known = datasets[Self.normalized(object)] { H5Dataset(file: self, open: known) } else {
+                add(try OpenDataset(opening: place(object), in: self))
+            }
         if let type, dataset.type != type {
             throw Failure.configuration(
                 "\(place(object).description): expected elements of type \(type.rawValue), found "
@@ -160,9 +163,16 @@ public final class H5File {
         return dataset
     }
 
-    private func add(_ dataset: H5Dataset) throws -> H5Dataset {
-        datasets[dataset.path] = dataset
-        return dataset
+    private func create(_ form: H5DatasetForm, at object: String, rowsPerChunk: Int?) throws -> H5Dataset {
+        guard try !contains(object) else {
+            throw Failure.run("\(place(object).description): creating the dataset: its name is taken")
+        }
+        return add(try OpenDataset(creating: form, rowsPerChunk: rowsPerChunk, at: place(object), in: self))
+    }
+
+    private func add(_ dataset: OpenDataset) -> H5Dataset {
+        datasets[dataset.place.object!] = dataset
+        return H5Dataset(file: self, open: dataset)
     }
 
     // MARK: Endurance
@@ -188,23 +198,37 @@ public final class H5File {
     public func close() throws {
         guard let id else { return }
         if isWritable { try flush() }
-        for dataset in datasets.values { try dataset.close() }
+        for dataset in datasets.values {
+            try abandoning(dataset.place, "closing the dataset") { H5Dclose(dataset.id!) }
+            dataset.id = nil
+        }
         datasets = [:]
-        try writing(place(nil), "closing") { H5Fclose(id) }
+        try abandoning(place(nil), "closing") { H5Fclose(id) }
         self.id = nil
     }
 
     /// Gives the file up after a failed write. Closing it would write the library's tables, whose new parts may not fit
-    /// the disk, over those that still describe the flushed rows; so the identifier is left open, unused.
+    /// the disk, over those that still describe the flushed rows; so the identifiers are left open, unused.
     private func abandon() {
         id = nil
-        for dataset in datasets.values { dataset.abandon() }
+        for dataset in datasets.values { dataset.id = nil }
         datasets = [:]
     }
 
     /// Calls the library to write something; gives the file up when that fails.
     @discardableResult
     func writing<Status: SignedInteger>(
+        _ place: H5Place, _ doing: @autoclosure () -> String, _ body: () -> Status
+    ) throws -> Status {
+        guard isWritable else {
+            throw Failure.run("\(place.description): \(doing()): the file has been opened for reading only")
+        }
+        return try abandoning(place, doing(), body)
+    }
+
+    /// Calls the library where a failure leaves the file in an unknown state, and then gives it up.
+    @discardableResult
+    private func abandoning<Status: SignedInteger>(
         _ place: H5Place, _ doing: @autoclosure () -> String, _ body: () -> Status
     ) throws -> Status {
         do { return try H5Library.call(.run, place, doing(), body) } catch {

@@ -64,7 +64,8 @@ public final class SideNetwork {
                 }
                 downs[step] = try Dense("\(stack.rawValue).down.0", from: d, to: r, hasBias: true, side)
             case .block(let stack, let index):
-                downs[step] = try Dense("\(stack.rawValue).down.\(index + 1)", from: d, to: r, hasBias: true, side)
+                downs[step] = try Dense(
+                    "\(stack.rawValue).down.\(index + 1)", from: d, to: r, hasBias: true, side)
                 gates[step] = try side.parameter("\(stack.rawValue).gate.\(index + 1)", [1])
             case .head:
                 finalNorm = try reduced.finalNorm(family.lastStack.kind).map { try Norm($0, side) }
@@ -96,15 +97,20 @@ public final class SideNetwork {
             return Lane(hidden: hidden, encoderOutput: memory)
         case .block(let stack, let index):
             var lane = lane!
-            let u = gateMix(
-                alpha: gates[step]!, temperature: Self.gateTemperature, lane.hidden, downProjections[step]!(b))
             lane.hidden = blocks(
-                stack, index, u, memory: lane.encoderOutput, batch, dropout: dropout,
+                stack, index, blockInput(lane, step, activation: b), memory: lane.encoderOutput, batch,
+                dropout: dropout,
                 cache: caches?.cache(of: step))
             return lane
         case .head:
             return lane!
         }
+    }
+
+    /// u: what a block's side layer reads, the side stream mixed with the down-projected activation.
+    public func blockInput(_ lane: Lane, _ step: LayerStep, activation b: Tensor) -> Tensor {
+        gateMix(
+            alpha: gates[step]!, temperature: Self.gateTemperature, lane.hidden, downProjections[step]!(b))
     }
 
     /// The side stack's result s: after its final norm.

@@ -29,26 +29,38 @@ public final class StageModel {
     ///
     /// - Parameters: `frozen` gives the head's frozen tensors, and the backbone's when `withBackbone`.
     public init(
-        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep], frozen: any ParameterSource,
+        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep],
+        frozen: any ParameterSource,
         withBackbone: Bool, ledger: Ledger
     ) throws {
         self.family = family
         self.steps = steps
-        func build(_ frozen: any ParameterSource, _ trainable: any ParameterSource) throws -> (SideNetwork, TaskHead?) {
-            let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
-            let head =
-                steps.contains(.head)
-                ? try TaskHead(
-                    family, configuration.head, pooling: configuration.pooling, frozen: frozen, trainable: trainable)
-                : nil
-            return (side, head)
-        }
-        // The first pass only tells how large the bucket must be.
-        let declaring = DeclaringSource()
-        _ = try build(DeclaringSource(), declaring)
-        parameters = ParameterBucket(declaring.declarations, ledger: ledger)
-        (side, head) = try build(frozen, BucketSource(parameters))
+        parameters = ParameterBucket(
+            try Self.declarations(family, configuration, steps: steps), ledger: ledger)
+        (side, head) = try Self.build(family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
         backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: frozen) : nil
+    }
+
+    /// The trainable parameters of some steps, in the order of their bucket, without building anything.
+    public static func declarations(
+        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
+    ) throws -> [ParameterBucket.Declaration] {
+        let declaring = DeclaringSource()
+        _ = try build(family, configuration, steps, frozen: DeclaringSource(), trainable: declaring)
+        return ParameterBucket.ordered(declaring.declarations)
+    }
+
+    private static func build(
+        _ family: any ModelFamily, _ configuration: Configuration, _ steps: [LayerStep],
+        frozen: any ParameterSource, trainable: any ParameterSource
+    ) throws -> (SideNetwork, TaskHead?) {
+        let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
+        guard steps.contains(.head) else { return (side, nil) }
+        return (
+            side,
+            try TaskHead(
+                family, configuration.head, pooling: configuration.pooling, frozen: frozen, trainable: trainable)
+        )
     }
 
     /// Lets go of the backbone's slice; what the head needs stays.
@@ -62,14 +74,16 @@ public final class StageModel {
     /// Runs the stage's steps on a micro-batch.
     ///
     /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b as it is made,
-    ///   with its stack and layer number (0 for the embedding).
+    ///   with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
+    ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
     public func forward(
-        _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil, caches: StageCaches? = nil,
-        onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
+        _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
+        caches: StageCaches? = nil, onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
     ) -> HiddenState {
         var backboneLane = state?.backbone
         var sideLane = state?.side
         for step in steps where step != .head {
+            if step.activation?.stack == .encoder, backboneLane?.encoderOutput != nil { continue }
             let lane = backbone!.advance(backboneLane, step, batch, caches: caches?.backbone)
             if let (stack, layer) = step.activation { onActivation?(stack, layer, lane.hidden) }
             sideLane = side.advance(

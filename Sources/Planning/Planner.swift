@@ -121,11 +121,14 @@ public struct Planner: Sendable {
             layerCount: layerCount, deviceCount: ranks.count, partCount: stageCount,
             cost: { table.excessBytes($0, $1, inFlightCount: min(microBatchCount, $2)) },
             link: { _, _, _ in 0 })
-        // No excess is infinite, so there is a closest division, and a part of it exceeds its budget.
-        let closest = table.plan(
-            recursion.best(partCount: stageCount)!.parts, microBatchCount: microBatchCount)
+        guard let parts = recursion.best(partCount: stageCount)?.parts,
+            let shortage = costs.memoryShortage(of: table.plan(parts, microBatchCount: microBatchCount))
+        else {
+            // No excess is infinite, so there is a closest plan; were it feasible, the planner would have had one.
+            preconditionFailure("the recursion found no plan of \(stageCount) stages although one fits")
+        }
         let noun = microBatchCount == 1 ? "micro-batch" : "micro-batches"
-        return "in the closest plan with \(microBatchCount) \(noun), " + costs.memoryShortage(of: closest)!
+        return "in the closest plan with \(microBatchCount) \(noun), \(shortage)"
     }
 
     private static func infeasible(_ candidates: [PlanCandidate]) -> Failure {

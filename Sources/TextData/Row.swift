@@ -63,21 +63,25 @@ struct DataFile {
 
     /// The text of some bytes. Throws when they are not UTF-8.
     func text(_ slice: ArraySlice<UInt8>, line: Int, field: String) throws -> String {
-        var decoder = UTF8()
-        var iterator = slice.makeIterator()
-        var isASCII = true
-        for byte in slice where byte >= 0x80 {
-            isASCII = false
-            break
-        }
-        while !isASCII {
-            switch decoder.decode(&iterator) {
-            case .scalarValue: continue
-            case .emptyInput: isASCII = true
-            case .error: throw failure(line: line, field: field, expected: "UTF-8", found: "other bytes")
-            }
+        if slice.contains(where: { $0 >= 0x80 }), let wrong = Self.firstInvalidByte(slice) {
+            let hex = String(wrong, radix: 16, uppercase: true)
+            throw failure(line: line, field: field, expected: "UTF-8", found: "the byte 0x\(hex)")
         }
         return String(decoding: slice, as: UTF8.self)
+    }
+
+    /// The first byte that is part of no valid sequence; nil when all are UTF-8.
+    private static func firstInvalidByte(_ bytes: ArraySlice<UInt8>) -> UInt8? {
+        var iterator = bytes.makeIterator()
+        var decoder = UTF8()
+        var position = bytes.startIndex
+        while true {
+            switch decoder.decode(&iterator) {
+            case .scalarValue(let scalar): position += UTF8.width(scalar)
+            case .emptyInput: return nil
+            case .error: return bytes[position]
+            }
+        }
     }
 
     func failure(line: Int, field: String, expected: String, found: String) -> Failure {

@@ -37,6 +37,13 @@ public struct Task: Sendable {
                 "task.max_sequence_length: expected at least \(minimum), found \(specification.maximumSequenceLength)"
             )
         }
+        for (key, limit) in [
+            ("train_limit", specification.trainLimit), ("validation_limit", specification.validationLimit),
+        ] {
+            if let limit, limit < 1 {
+                throw Failure.configuration("task.\(key): expected at least 1, found \(limit)")
+            }
+        }
         let name = specification.kind == .glue ? specification.name : nil
         reader = RowReader(kind: specification.kind, name: name)
         classes = try Self.classes(specification, name, reader)
@@ -101,6 +108,9 @@ public struct Task: Sendable {
             }
         }
     }
+
+    /// The text of tokens that a model wrote.
+    public func text(_ ids: [Int32]) -> String { tokenizer.decode(ids) }
 
     // MARK: Rows
 

@@ -106,7 +106,7 @@ def spoken(text):
         text += ", thanks" if courtesy < 0.03 else " please"
     elif courtesy > 0.92:
         text = ("hey, " if courtesy < 0.96 else "ok, ") + text
-    if digest("slip", text) < 0.06:
+    if digest("slip", text) < 0.08:
         text = mistyped(text)
     look = digest("look", text)
     if look < 0.45:

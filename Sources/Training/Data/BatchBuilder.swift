@@ -12,6 +12,8 @@ public struct BatchBuilder: Sendable {
         self.decoderStartID = decoderStartID
     }
 
+    var hasDecoder: Bool { decoderStartID != nil }
+
     /// The micro-batch of some samples. Under a decoder its input is the target shifted right.
     public func batch(_ samples: [Int]) -> MicroBatch {
         let targets: Targets

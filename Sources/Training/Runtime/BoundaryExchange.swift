@@ -20,7 +20,8 @@ final class BoundaryExchange {
     private let outgoing: Boundary?
 
     private var samples: [Int] = []
-    private var builder: BatchBuilder?
+    private var tokenCount: (Int, StackKind) -> Int = { _, _ in 0 }
+    private var movesMemory = true
     private var sends: [Request] = []
     private var queues: [Direction: ReceiveQueue] = [:]
     /// Seconds that this rank waited for messages since the last `takeWaitedSeconds()`.
@@ -61,12 +62,26 @@ final class BoundaryExchange {
         outgoing = placement.isLastStage ? nil : Boundary(before: layers.upperBound, family, sideSize: sideSize)
     }
 
-    /// Starts a mini-batch: its samples by slot, and what gives their lengths.
+    /// Whether the boundary to the next stage lies behind the decoder's beginning.
+    var sendsDecoderStates: Bool { outgoing.map { $0.stack == .decoder } ?? false }
+    /// Whether the boundary to the stage before does.
+    var receivesDecoderStates: Bool { incoming.map { $0.stack == .decoder } ?? false }
+
+    /// Starts a mini-batch.
     ///
-    /// - Parameters: `forward` and `backward` are the micro-batches that will be received, in that order.
-    func begin(samples: [Int], builder: BatchBuilder, forward: [Int], backward: [Int]) throws {
+    /// - Parameters:
+    ///   - samples: by slot.
+    ///   - tokenCount: how many tokens of a sample a stack computes.
+    ///   - forward: the micro-batches that will be received from the stage before, in that order.
+    ///   - backward: those whose gradients will be received from the stage after.
+    ///   - movesMemory: off when the stages keep the encoder's results from an earlier pass, in generation.
+    func begin(
+        samples: [Int], tokenCount: @escaping (Int, StackKind) -> Int, forward: [Int], backward: [Int],
+        movesMemory: Bool = true
+    ) throws {
         self.samples = samples
-        self.builder = builder
+        self.tokenCount = tokenCount
+        self.movesMemory = movesMemory
         queues = [.forward: ReceiveQueue(pending: forward), .backward: ReceiveQueue(pending: backward)]
         for direction in [Direction.forward, .backward] { try post(direction) }
     }
@@ -84,7 +99,7 @@ final class BoundaryExchange {
 
     /// Sends a hidden state on, without waiting.
     func sendForward(_ microBatch: Int, _ state: HiddenState, _ batch: MicroBatch) throws {
-        let memory = state.backbone.encoderOutput.map { [$0, state.side.encoderOutput!] } ?? []
+        let memory = outgoing!.withMemory && movesMemory ? [state.backbone.encoderOutput!, state.side.encoderOutput!] : []
         try send(.forward, microBatch, [state.backbone.hidden, state.side.hidden] + memory, batch)
     }
 
@@ -127,7 +142,7 @@ final class BoundaryExchange {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)
             let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
-            let payload = boundary.payload(direction, withMemory: boundary.withMemory)
+            let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
             var parts: [(request: Request, message: FloatMessage, slots: Range<Int>)] = []
             for (rank, common) in placement.overlaps(
                 slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
@@ -145,7 +160,7 @@ final class BoundaryExchange {
         let boundary = (direction == .forward ? incoming : outgoing)!
         let posted = queues[direction]!.posted.removeFirst()
         precondition(posted.microBatch == microBatch, "receives are taken in the order of the schedule")
-        let payload = boundary.payload(direction, withMemory: boundary.withMemory)
+        let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
         let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
         let total = rows(payload, slots)
         let tensors = zip(payload.parts, total).map {
@@ -172,7 +187,7 @@ final class BoundaryExchange {
 
     private func send(_ direction: Direction, _ microBatch: Int, _ tensors: [Tensor], _ batch: MicroBatch) throws {
         let boundary = (direction == .forward ? outgoing : incoming)!
-        let payload = boundary.payload(direction, withMemory: boundary.withMemory)
+        let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
         precondition(tensors.count == payload.parts.count)
         let neighbour = placement.stageIndex + (direction == .forward ? 1 : -1)
         let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
@@ -196,7 +211,7 @@ final class BoundaryExchange {
     /// Rows of each part for some slots.
     private func rows(_ payload: Payload, _ slots: Range<Int>) -> [Int] {
         payload.parts.map { part in
-            samples[slots].reduce(0) { $0 + builder!.tokenCount($1, part.stack) }
+            samples[slots].reduce(0) { $0 + tokenCount($1, part.stack) }
         }
     }
 }

@@ -38,7 +38,7 @@ final class StageRuntime {
     /// - Parameters:
     ///   - samples: the mini-batch by slot.
     ///   - dropout: makes the dropout keys of some samples; nil without dropout.
-    ///   - onActivations: sees every micro-batch's activations as they are made.
+    ///   - recorder: sees every micro-batch's activations as they are made.
     func train(
         samples: [Int], builder: BatchBuilder, dropout: (([Int]) -> DropoutKeys)?,
         recorder: ActivationRecorder?
@@ -68,12 +68,13 @@ final class StageRuntime {
             stage: placement.stageIndex, stageCount: placement.plan.stages.count,
             microBatchCount: placement.plan.microBatchCount)
         var result = Result()
-        try run(actions, samples, builder) { action in
-            guard case .forward(let m) = action else { return }
-            try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
-            if placement.isLastStage, let flight = inFlight[m] {
-                try body(flight.batch, flight.state)
-                inFlight[m] = nil
+        try model.parameters.values.ledger.withoutRecording {
+            try run(actions, samples, builder) { action in
+                guard case .forward(let m) = action else { return }
+                try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
+                if placement.isLastStage, let flight = inFlight.removeValue(forKey: m) {
+                    try body(flight.batch, flight.state)
+                }
             }
         }
         inFlight = [:]
@@ -84,7 +85,7 @@ final class StageRuntime {
         compute: (PipelineAction) throws -> Void
     ) throws {
         try exchange.begin(
-            samples: samples, builder: builder,
+            samples: samples, tokenCount: builder.tokenCount,
             forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
             backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
         for action in actions {
