@@ -17,7 +17,7 @@ import Training
         #expect(TimingStatistics.nonDecreasing([1, 4, 2, 8]) == [1, 3, 3, 8])
         #expect(TimingStatistics.nonDecreasing([3, 2, 1]) == [2, 2, 2])
         // The last value pulls the pool before it below the one before that.
-        #expect(TimingStatistics.nonDecreasing([2, 4, 3, 0]) == [2.25, 2.25, 2.25, 2.25])
+        #expect(TimingStatistics.nonDecreasing([3, 4, 3, 0]) == [2.5, 2.5, 2.5, 2.5])
     }
 
     /// Against the definition: no other sequence of multiples of a half that never falls is nearer.
@@ -52,8 +52,10 @@ import Training
         #expect(sizes(16, 50) == [1, 2, 4, 8, 16])
         #expect(sizes(32, 50) == [1, 2, 4, 8, 32])
         #expect(sizes(24, 50) == [1, 2, 4, 8, 24])
-        // 2,048 tokens at most.
+        // 2,048 tokens at most, and then a power of two.
         #expect(sizes(64, 128) == [1, 2, 4, 8, 16])
+        #expect(sizes(64, 200) == [1, 2, 4, 8])
+        #expect(sizes(10, 200) == [1, 2, 4, 8, 10])
         #expect(sizes(64, 5000) == [1])
         for miniBatchSize in 1...300 {
             let found = sizes(miniBatchSize, 1)

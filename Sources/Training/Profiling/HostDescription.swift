@@ -78,7 +78,7 @@ public struct HostDescription: Sendable, Equatable {
                     "OPENBLAS_CORETYPE is set to \"\(value)\": OpenBLAS uses its \(host.blasCore) kernels without "
                         + "asking the processor", rank)
             }
-            if host.hasAVX512, !wideBLASCores.contains(host.blasCore) {
+            if host.hasAVX512, !wideBLASCores.contains(host.blasCore.lowercased()) {
                 add(
                     "OpenBLAS uses its \(host.blasCore) kernels on a processor with AVX-512, where matrix products "
                         + "could be up to twice as fast", rank)
@@ -97,10 +97,8 @@ public struct HostDescription: Sendable, Equatable {
         return messages
     }
 
-    /// The core types whose kernels use AVX-512.
-    private static let wideBLASCores: Set<String> = [
-        "SkylakeX", "Cooperlake", "Sapphirerapids", "SapphireRapids",
-    ]
+    /// The core types whose kernels use AVX-512, in lower case: OpenBLAS is of two minds about the spelling.
+    private static let wideBLASCores: Set<String> = ["skylakex", "cooperlake", "sapphirerapids"]
 
     /// "rank 2", "ranks 0, 1, 3".
     private static func name(_ ranks: [Int]) -> String {

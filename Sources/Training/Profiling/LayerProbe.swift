@@ -61,26 +61,26 @@ final class LayerProbe {
     /// - Parameters:
     ///   - head: what the batch's targets are for.
     ///   - seconds: how long to repeat; at least `leastRepetitions` passes are made whatever they take.
-    /// - Returns: median times and the memory of one pass. A pass that warms up does not count.
+    /// - Returns: median times and the memory of one pass. The pass that warms up counts only if it is so long that
+    ///   warming up is a small part of it.
     func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) -> Pass {
         let batch = batch(samples, head)
         let input = inputState(batch)
         var result = run(batch, input)
-        var (forward, backward): ([Double], [Double]) = ([], [])
+        var passes = result.forwardSeconds + result.backwardSeconds > Self.longPassSeconds ? [result] : []
         let start = MonotonicClock.seconds
         repeat {
-            let pass = run(batch, input)
-            forward.append(pass.forwardSeconds)
-            backward.append(pass.backwardSeconds)
-        } while forward.count < Self.leastRepetitions
-            || (forward.count < Self.mostRepetitions && MonotonicClock.seconds - start < seconds)
-        result.forwardSeconds = TimingStatistics.median(forward)
-        result.backwardSeconds = TimingStatistics.median(backward)
+            passes.append(run(batch, input))
+        } while passes.count < Self.leastRepetitions
+            || (passes.count < Self.mostRepetitions && MonotonicClock.seconds - start < seconds)
+        result.forwardSeconds = TimingStatistics.median(passes.map(\.forwardSeconds))
+        result.backwardSeconds = TimingStatistics.median(passes.map(\.backwardSeconds))
         return result
     }
 
     private static let leastRepetitions = 3
     private static let mostRepetitions = 25
+    private static let longPassSeconds = 0.2
 
     private func run(_ batch: MicroBatch, _ input: HiddenState?) -> Pass {
         let input = input.map(Self.withLeaves)

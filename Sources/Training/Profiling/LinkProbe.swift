@@ -75,9 +75,9 @@ extension LinkProfile {
 ///
 /// - Source: the circle method of round-robin tournaments: one place stays, the others move on by one.
 public func pairingRounds(rankCount: Int) -> [[(Int, Int)]] {
+    guard rankCount > 1 else { return [] }
     // With an odd number of ranks, who meets the place that is no rank has a break.
     let places = rankCount + rankCount % 2
-    guard places > 1 else { return [] }
     return (0..<places - 1).map { round in
         (0..<places / 2).compactMap { index in
             let a = index == 0 ? places - 1 : (round + index) % (places - 1)

@@ -6,7 +6,9 @@ import Support
 /// Measures what the planner needs to know of every rank, layer and link.
 ///
 /// Every kind of planner layer is timed by itself with weights of the true shapes that are made up, so no checkpoint
-/// is read and no rank holds more than one layer; layers of one kind have the same times.
+/// is read and no rank holds more than one layer; layers of one kind have the same times. A layer's parameters are
+/// counted with it although a stage may hold one table for several layers (tied embeddings, T5's position tables), so a
+/// stage's bytes are never counted too low.
 public struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
@@ -63,16 +65,13 @@ public struct Profiler: Sendable {
     /// The micro-batch sizes that are timed: powers of two and the mini-batch, evenly thinned to `mostSizes`.
     ///
     /// Beyond some thousand tokens the matrix products are as efficient as they get and time is linear in samples, as
-    /// the planner assumes beyond the largest size; so larger micro-batches are not timed.
+    /// the planner assumes beyond the largest size; so larger micro-batches are not timed. The two largest are then a
+    /// factor of 2 apart, as it is their difference that the planner goes on with.
     public static func microBatchSizes(miniBatchSize: Int, tokensPerSample: Double) -> [Int] {
-        let largest = min(miniBatchSize, max(1, Int(Double(mostTokens) / tokensPerSample)))
-        var sizes: [Int] = []
-        var size = 1
-        while size < largest {
-            sizes.append(size)
-            size *= 2
-        }
-        sizes.append(largest)
+        let most = max(1, Int(Double(mostTokens) / tokensPerSample))
+        var sizes = [1]
+        while sizes.last! * 2 <= min(miniBatchSize, most) { sizes.append(sizes.last! * 2) }
+        if miniBatchSize <= most, miniBatchSize > sizes.last! { sizes.append(miniBatchSize) }
         guard sizes.count > mostSizes else { return sizes }
         return (0..<mostSizes).map { sizes[$0 * (sizes.count - 1) / (mostSizes - 1)] }
     }
