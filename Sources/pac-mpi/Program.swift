@@ -42,5 +42,26 @@ enum Program {
     }
 
     /// One line on the standard error.
-    private static func say(_ message: String) { fputs("pac-mpi: \(message)\n", stderr) }
+    private static func say(_ message: String) { Output.write("pac-mpi: \(message)\n", to: STDERR_FILENO) }
+}
+
+/// Unbuffered text for a terminal or a pipe: it arrives in the order in which it was written, progress lines included.
+enum Output {
+    /// A line on the standard output.
+    static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+
+    /// Writes text to a descriptor; a reader that went away is no error of ours.
+    static func write(_ text: String, to descriptor: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress!, $0.count) }
+            guard count > 0 || errno == EINTR else { return }
+            bytes = bytes.dropFirst(max(0, count))
+        }
+    }
+}
+
+/// write(2), which the enumeration's own `write` would hide.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    write(descriptor, bytes, count)
 }

@@ -10,7 +10,6 @@ import Support
 
 // Every rank parses the same arguments; what is wrong with them, and --help, is told once.
 let speaks = MPIEnvironment.rankBeforeInitialization == 0
-setvbuf(stdout, nil, _IOLBF, 0)
 
 do {
     var command = try PacMPI.parseAsRoot()
@@ -23,7 +22,7 @@ do {
     let code = PacMPI.exitCode(for: error)
     if speaks {
         let message = PacMPI.fullMessage(for: error)
-        fputs(message + "\n", code == .success ? stdout : stderr)
+        Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     }
     exit(code == .success ? 0 : code == .validationFailure ? 2 : code.rawValue)
 }

@@ -23,9 +23,9 @@ struct EvaluateCommand: ParsableCommand {
                 adapterPath: adapter, data: .validation)
             guard let (metrics, count) = try evaluator.evaluate() else { return }
             if json {
-                print(metrics.json.text())
+                Output.line(metrics.json.text())
             } else {
-                print(
+                Output.line(
                     metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", ")
                         + " on \(count) samples")
             }

@@ -14,6 +14,6 @@ struct InspectCommand: ParsableCommand {
 
     func run() throws {
         let inspection = try Inspection(path)
-        print(json ? inspection.json.text(indented: true) : inspection.text)
+        Output.line(json ? inspection.json.text(indented: true) : inspection.text)
     }
 }

@@ -26,6 +26,6 @@ struct PlanCommand: ParsableCommand {
             layerCount: profile.layers.count, worldSize: profile.devices.count,
             miniBatchSize: experiment.training.miniBatchSize)
         if let out { try writeFileAtomically(plan.json.text(indented: true) + "\n", to: out) }
-        print(json ? plan.json.text(indented: true) : plan.table(profile))
+        Output.line(json ? plan.json.text(indented: true) : plan.table(profile))
     }
 }

@@ -29,7 +29,7 @@ struct PredictCommand: ParsableCommand {
             let runner = try AdapterRunner(
                 world: world, experimentPath: arguments.experiment, overrides: arguments.overrides,
                 adapterPath: adapter, data: .none)
-            for line in try runner.predict(text: text, input: input) { print(line.text()) }
+            for line in try runner.predict(text: text, input: input) { Output.line(line.text()) }
         }
     }
 }

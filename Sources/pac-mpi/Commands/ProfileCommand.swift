@@ -27,8 +27,8 @@ struct ProfileCommand: ParsableCommand {
             try session.world.agree {
                 guard isRoot else { return }
                 try writeFileAtomically(profile.json.text(indented: true) + "\n", to: out)
-                print(json ? profile.json.text(indented: true) : profile.table)
-                if !json { print("written to \(out)") }
+                Output.line(json ? profile.json.text(indented: true) : profile.table)
+                if !json { Output.line("written to \(out)") }
             }
         }
     }

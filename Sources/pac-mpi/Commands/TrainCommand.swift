@@ -22,14 +22,14 @@ struct TrainCommand: ParsableCommand {
             let summary = try Trainer(session, overwrite: overwrite).run()
             guard isRoot else { return }
             if let metrics = summary.metrics {
-                print(
+                Output.line(
                     "validation: "
                         + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", "))
             }
-            print("done in \(Format.duration(summary.seconds)). Saved in \(summary.directory):")
-            print("  adapter   \(summary.adapter)")
-            print("  metrics   \(summary.directory)/metrics.jsonl")
-            print("  plan      \(summary.directory)/plan.json")
+            Output.line("done in \(Format.duration(summary.seconds)). Saved in \(summary.directory):")
+            Output.line("  adapter   \(summary.adapter)")
+            Output.line("  metrics   \(summary.directory)/metrics.jsonl")
+            Output.line("  plan      \(summary.directory)/plan.json")
         }
     }
 }
