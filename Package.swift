@@ -59,9 +59,11 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name.
+        // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
         .executableTarget(
-            name: "spmd-checks", dependencies: ["MPI", "Support"], path: "Tests/spmd-checks",
+            name: "spmd-checks",
+            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support"],
+            path: "Tests/spmd-checks",
             swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
@@ -80,7 +82,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "MPITests", dependencies: ["MPI", "spmd-checks", "Support"], swiftSettings: strict),
-        .testTarget(name: "HDF5Tests", dependencies: ["HDF5", "Support"], swiftSettings: strict),
+        .testTarget(
+            name: "HDF5Tests", dependencies: ["HDF5", "spmd-checks", "Support"], swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

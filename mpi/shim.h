@@ -30,6 +30,10 @@ static inline MPI_Errhandler _Nonnull cmpi_errors_return(void) { return MPI_ERRO
 // The color of ranks that take no part in a split: a macro with a cast in some implementations.
 static inline int cmpi_undefined(void) { return MPI_UNDEFINED; }
 
+// Wildcards of a probe: negative literals in Open MPI, macros with casts elsewhere.
+static inline int cmpi_any_source(void) { return MPI_ANY_SOURCE; }
+static inline int cmpi_any_tag(void) { return MPI_ANY_TAG; }
+
 // The highest level of thread support: an enumerator in Open MPI, a plain macro elsewhere; here always an int.
 static inline int cmpi_thread_multiple(void) { return MPI_THREAD_MULTIPLE; }
 

@@ -34,8 +34,8 @@ require_swift() {
         die "Swift $needed or newer is needed, and there is no 'swift' on PATH." \
             "Install it from https://www.swift.org/install and run this again."
     found=$(swift --version 2>&1 | sed -n 's/.*Swift version \([0-9][0-9.]*\).*/\1/p')
-    printf '%s %s\n' "$found" "$needed" |
-        awk '{ split($1, have, "."); split($2, need, ".")
+    printf '%s %s\n' "$needed" "$found" |
+        awk '{ split($1, need, "."); split($2, have, ".")
                exit !(have[1] > need[1] || have[1] == need[1] && have[2] + 0 >= need[2] + 0) }' ||
         die "Swift $needed or newer is needed, and $(command -v swift) is Swift ${found:-of an unknown version}." \
             "Install a newer one from https://www.swift.org/install and run this again."

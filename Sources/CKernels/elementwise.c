@@ -41,16 +41,23 @@ void ck_copy_rows(float *out, size_t out_stride, const float *x, size_t x_stride
 }
 
 // The finaliser of SplitMix64, as in Support's CounterRandom: masks are a function of key and position alone. The top
-// 32 bits decide.
+// 32 bits decide, compared as signed numbers, which vector units can do.
+CK_INLINE float dropped(float x, float keep, uint64_t word, int64_t threshold) {
+    uint64_t z = word;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    return (int64_t)(z >> 32) >= threshold ? x * keep : 0.0f;
+}
+
 CK_DISPATCH void ck_dropout(float *out, const float *x, uint64_t key, uint64_t first, float p, size_t n) {
-    const uint64_t threshold = (uint64_t)((double)p * 4294967296.0);
+    const uint64_t golden = 0x9E3779B97F4A7C15u;
+    const int64_t threshold = (int64_t)((double)p * 4294967296.0);
     const float keep = 1.0f / (1.0f - p);
-    const uint64_t start = key + (first + 1) * 0x9E3779B97F4A7C15u;
-    CK_INDEPENDENT for (size_t i = 0; i < n; i++) {
-        uint64_t z = start + (uint64_t)i * 0x9E3779B97F4A7C15u;
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-        z ^= z >> 31;
-        out[i] = (z >> 32) >= threshold ? x[i] * keep : 0.0f;
-    }
+    uint64_t word = key + (first + 1) * golden;
+    size_t i = 0;
+    for (; i + CK_LANES <= n; i += CK_LANES, word += CK_LANES * golden)  // the lanes' multiples are constants
+        CK_INDEPENDENT for (size_t l = 0; l < CK_LANES; l++)
+            out[i + l] = dropped(x[i + l], keep, word + l * golden, threshold);
+    for (; i < n; i++, word += golden) out[i] = dropped(x[i], keep, word, threshold);
 }

@@ -15,20 +15,20 @@ extension Communicator {
             .map(Verdict.init(bytes:))
         let first = verdicts.firstIndex { $0.failure != nil }!
         let failure = verdicts[first].failure!
-        if verdicts.allSatisfy({ $0.failure == failure }) { throw failure }
-        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)")
+        if verdicts.allSatisfy({ $0.failure == failure }) { throw failure.shared }
+        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)").shared
     }
 
     /// Runs `body` on the root and returns its bytes on every rank, or throws its failure on every rank. Collective.
     public borrowing func fromRoot(root: Int = 0, _ body: () throws -> [UInt8]) throws -> [UInt8] {
         guard rank == root else {
             let message = try broadcast(nil, root: root)
-            if let failure = Verdict(bytes: message).failure { throw failure }
+            if let failure = Verdict(bytes: message).failure { throw failure.shared }
             return try broadcast(nil, root: root)
         }
         let outcome = Result(catching: body)
         _ = try broadcast(Verdict(outcome.failure, host: "").bytes, root: root)
-        if let failure = outcome.failure { throw failure }
+        if let failure = outcome.failure { throw failure.shared }
         return try broadcast(try outcome.get(), root: root)
     }
 }

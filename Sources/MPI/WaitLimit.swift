@@ -32,7 +32,7 @@ public struct WaitLimit: Sendable, Equatable {
     }
 
     private static let spinCount = 200
-    private static let sleepMicroseconds: UInt32 = 50
+    static let sleepMicroseconds: UInt32 = 50
 
     /// Monotonic seconds.
     private static func now() -> Double {

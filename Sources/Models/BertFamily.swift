@@ -54,6 +54,7 @@ public struct BertFamily: ModelFamily {
     public var name: String { "bert" }
     public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
     public var maximumPositions: Int? { positionCount }
+    public var generationTokens: GenerationTokens? { nil }
     public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
     public var optionalPrefix: String? { "bert." }
     public var head: HeadDescription { HeadDescription(languageModel: nil, poolerName: "bert.pooler.dense") }

@@ -21,6 +21,8 @@ public protocol ModelFamily: Sendable {
     var stacks: [StackDescription] { get }
     /// The dropout probability that the configuration names.
     var dropout: Double { get }
+    /// How a decoder begins and ends a text; nil for encoder models.
+    var generationTokens: GenerationTokens? { get }
     /// The longest input that the position embeddings allow; nil when there is no limit.
     var maximumPositions: Int? { get }
     /// Blocks of a stack, described: their tensors' names, shapes and arithmetic.
@@ -43,6 +45,12 @@ public protocol ModelFamily: Sendable {
     func tiedNames(of name: String) -> [String]
     /// A prefix that published files may lack ("bert.").
     var optionalPrefix: String? { get }
+}
+
+/// The tokens between which a decoder writes.
+public struct GenerationTokens: Sendable, Equatable {
+    public let start: Int32
+    public let end: Int32
 }
 
 /// The start of a stack: token ids in, b_0 out.

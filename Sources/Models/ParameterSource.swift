@@ -47,6 +47,14 @@ public struct RandomSource: ParameterSource {
     }
 }
 
+/// Normal numbers, a function of the generator's key alone.
+public func normalNumbers(_ count: Int, standardDeviation: Double, _ random: CounterRandom) -> [Float] {
+    [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+        if let base = buffer.baseAddress { fillNormal(base, count, standardDeviation: standardDeviation, random) }
+        initialized = count
+    }
+}
+
 /// Fills with normal numbers (Box-Muller over a counter).
 func fillNormal(
     _ out: UnsafeMutablePointer<Float>, _ count: Int, standardDeviation: Double, _ random: CounterRandom

@@ -35,24 +35,32 @@ public final class StageModel {
     ) throws {
         self.family = family
         self.steps = steps
-        func build(_ frozen: any ParameterSource, _ trainable: any ParameterSource) throws -> (
-            SideNetwork, TaskHead?
-        ) {
-            let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
-            let head =
-                steps.contains(.head)
-                ? try TaskHead(
-                    family, configuration.head, pooling: configuration.pooling, frozen: frozen,
-                    trainable: trainable)
-                : nil
-            return (side, head)
-        }
-        // The first pass only tells how large the bucket must be.
-        let declaring = DeclaringSource()
-        _ = try build(DeclaringSource(), declaring)
-        parameters = ParameterBucket(declaring.declarations, ledger: ledger)
-        (side, head) = try build(frozen, BucketSource(parameters))
+        parameters = ParameterBucket(
+            try Self.declarations(family, configuration, steps: steps), ledger: ledger)
+        (side, head) = try Self.build(family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
         backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: frozen) : nil
+    }
+
+    /// The trainable parameters of some steps, in the order of their bucket, without building anything.
+    public static func declarations(
+        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
+    ) throws -> [ParameterBucket.Declaration] {
+        let declaring = DeclaringSource()
+        _ = try build(family, configuration, steps, frozen: DeclaringSource(), trainable: declaring)
+        return ParameterBucket.ordered(declaring.declarations)
+    }
+
+    private static func build(
+        _ family: any ModelFamily, _ configuration: Configuration, _ steps: [LayerStep],
+        frozen: any ParameterSource, trainable: any ParameterSource
+    ) throws -> (SideNetwork, TaskHead?) {
+        let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
+        guard steps.contains(.head) else { return (side, nil) }
+        return (
+            side,
+            try TaskHead(
+                family, configuration.head, pooling: configuration.pooling, frozen: frozen, trainable: trainable)
+        )
     }
 
     /// Lets go of the backbone's slice; what the head needs stays.
@@ -69,8 +77,8 @@ public final class StageModel {
     ///   with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
     ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
     public func forward(
-        _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil, caches: StageCaches? = nil,
-        onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
+        _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
+        caches: StageCaches? = nil, onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
     ) -> HiddenState {
         var backboneLane = state?.backbone
         var sideLane = state?.side

@@ -6,9 +6,7 @@ public struct T5Family: ModelFamily {
     public let hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
-    /// What a decoder starts from, and what ends a text.
-    public let decoderStartID: Int32
-    public let endID: Int32
+    public let generationTokens: GenerationTokens?
     private let encoderBlockCount: Int
     private let decoderBlockCount: Int
     private let headCount: Int
@@ -35,8 +33,9 @@ public struct T5Family: ModelFamily {
         feedForwardSize = try integer("d_ff", 2048)
         bucketCount = try integer("relative_attention_num_buckets", 32)
         maximumDistance = try integer("relative_attention_max_distance", 128)
-        decoderStartID = Int32(try integer("decoder_start_token_id", integer("pad_token_id", 0, from: 0), from: 0))
-        endID = Int32(try integer("eos_token_id", 1, from: 0))
+        generationTokens = GenerationTokens(
+            start: Int32(try integer("decoder_start_token_id", integer("pad_token_id", 0, from: 0), from: 0)),
+            end: Int32(try integer("eos_token_id", 1, from: 0)))
         epsilon = Float(try configuration.optional("layer_norm_epsilon")?.number(in: 0...1) ?? 1e-6)
         dropout = try configuration.optional("dropout_rate")?.number(in: 0...0.99) ?? 0.1
         isTied = try configuration.optional("tie_word_embeddings")?.bool() ?? true
@@ -56,7 +55,7 @@ public struct T5Family: ModelFamily {
         headSize = try divide(full.headSize, by: k, "d_kv")
         feedForwardSize = try divide(full.feedForwardSize, by: k, "d_ff")
         (vocabularySize, dropout) = (full.vocabularySize, full.dropout)
-        (decoderStartID, endID) = (full.decoderStartID, full.endID)
+        generationTokens = full.generationTokens
         (encoderBlockCount, decoderBlockCount) = (full.encoderBlockCount, full.decoderBlockCount)
         (headCount, bucketCount, maximumDistance) = (full.headCount, full.bucketCount, full.maximumDistance)
         (epsilon, activation, isGated, isTied) = (full.epsilon, full.activation, full.isGated, full.isTied)

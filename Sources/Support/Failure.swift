@@ -10,10 +10,20 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
 
     public let kind: Kind
     public let message: String
+    /// Whether every rank of the job has thrown this same failure, so that all of them can end in order and one speaks for
+    /// all.
+    public var isShared = false
 
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message
+    }
+
+    /// The same failure, known to every rank.
+    public var shared: Failure {
+        var copy = self
+        copy.isShared = true
+        return copy
     }
 
     /// A wrong experiment, file or argument (exit status 2).

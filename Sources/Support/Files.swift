@@ -71,3 +71,20 @@ public func makeDirectory(_ path: String) throws {
         throw Failure.configuration("\(path): the directory cannot be made: \(systemReason())")
     }
 }
+
+/// Renames a file, replacing what stands at the new name.
+public func renameFile(_ path: String, to newPath: String) throws {
+    guard rename(path, newPath) == 0 else {
+        throw Failure.run("\(path): cannot be renamed to \(newPath): \(systemReason())")
+    }
+}
+
+/// Removes a file if it is there.
+public func removeFile(_ path: String) throws {
+    guard unlink(path) == 0 || errno == ENOENT else {
+        throw Failure.run("\(path): cannot be removed: \(systemReason())")
+    }
+}
+
+/// Removes a directory that has become empty; one with other files in it stays.
+public func removeDirectoryIfEmpty(_ path: String) { rmdir(path) }

@@ -13,6 +13,9 @@ public final class Ledger {
     /// Tape nodes made since the ledger was: a frozen forward pass must not move it.
     public internal(set) var recordedNodeCount = 0
 
+    /// Off during inference: then operations on trainable parameters record nothing either.
+    public private(set) var isRecording = true
+
     private var totalBytes = 0
 
     public init() {}
@@ -27,6 +30,14 @@ public final class Ledger {
     public func resetPeaks() {
         peakBytes = liveBytes
         peakTotalBytes = totalBytes
+    }
+
+    /// Runs a forward pass that will have no backward: nothing is recorded and nothing saved.
+    public func withoutRecording<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let before = isRecording
+        isRecording = false
+        defer { isRecording = before }
+        return try body()
     }
 
     /// Enters bytes that no `Storage` owns, such as a buffer of the exchange or of the cache's reader.

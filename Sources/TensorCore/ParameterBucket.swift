@@ -29,10 +29,7 @@ public final class ParameterBucket {
 
     /// Lays out the parameters, this stage's own first, then each sharing group in order of name. Values are zero.
     public init(_ declarations: [Declaration], ledger: Ledger) {
-        let own = declarations.filter { $0.sharingGroup == nil }
-        let shared = declarations.filter { $0.sharingGroup != nil }
-            .sorted { ($0.sharingGroup!, $0.name) < ($1.sharingGroup!, $1.name) }
-        self.declarations = own + shared
+        self.declarations = Self.ordered(declarations)
         var offsets: [String: Int] = [:]
         var total = 0
         for declaration in self.declarations {
@@ -54,6 +51,13 @@ public final class ParameterBucket {
             }
             leaves[declaration.name] = view(values).with(node: Node(leaf: view(gradients), ledger: ledger))
         }
+    }
+
+    /// Declarations in the order of a bucket: a stage's own first, then each sharing group in order of name.
+    public static func ordered(_ declarations: [Declaration]) -> [Declaration] {
+        declarations.filter { $0.sharingGroup == nil }
+            + declarations.filter { $0.sharingGroup != nil }
+            .sorted { ($0.sharingGroup!, $0.name) < ($1.sharingGroup!, $1.name) }
     }
 
     /// Number of trainable scalars.

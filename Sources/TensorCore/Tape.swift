@@ -135,7 +135,12 @@ public func backward(from roots: [Tensor], seeds: [Tensor]) {
 /// Puts an operation's output on the tape, when any of its inputs is there; otherwise the pullback is never made and
 /// nothing is saved.
 func recorded(_ output: Tensor, inputs: [Tensor?], _ pullback: () -> any Pullback) -> Tensor {
+    guard isRecorded(inputs) else { return output }
     let nodes = inputs.map { $0?.node }
-    guard nodes.contains(where: { $0 != nil }) else { return output }
     return output.with(node: Node(inputs: nodes, pullback: pullback(), ledger: output.ledger))
+}
+
+/// Whether an operation on these inputs goes on the tape.
+func isRecorded(_ inputs: [Tensor?]) -> Bool {
+    inputs.contains { $0.map { $0.node != nil && $0.ledger.isRecording } ?? false }
 }

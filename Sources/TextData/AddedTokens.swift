@@ -35,19 +35,16 @@ struct AddedTokenMatcher: Sendable {
         case token(Int32)
     }
 
-    private var trie = ByteTrie()
-    private var firstBytes = [Bool](repeating: false, count: 256)
+    private let trie: ByteTrie
+    private let firstBytes: [Bool]
     private let tokens: [AddedToken]
 
     /// - Parameter spelling: the bytes under which a token is looked for.
     init(_ tokens: [AddedToken], spelling: (AddedToken) -> [UInt8]) {
         self.tokens = tokens
-        for (index, token) in tokens.enumerated() {
-            let bytes = spelling(token)
-            guard let first = bytes.first else { continue }
-            firstBytes[Int(first)] = true
-            trie.set(bytes, Int32(index))
-        }
+        let trie = ByteTrie(tokens.enumerated().map { (spelling($1), Int32($0)) })
+        firstBytes = (0...UInt8.max).map { trie.child(of: ByteTrie.root, $0) != nil }
+        self.trie = trie
     }
 
     func sections(of text: [UInt8]) -> [Section] {

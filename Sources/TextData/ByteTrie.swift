@@ -1,57 +1,80 @@
 /// Maps byte strings to ids and walks them byte by byte, so that all keys that begin a text are found in one pass.
 ///
-/// Transitions live in one open-addressing table: (node, byte) to child. Keys are bytes because a `String` key would make
-/// canonically equivalent tokens equal.
+/// A double array (Aoe 1989): the child of a node by a byte is the unit `base + byte` if that unit names the node as its
+/// parent. Keys are bytes because a `String` key would make canonically equivalent tokens equal.
 struct ByteTrie: Sendable {
-    typealias Node = UInt32
+    typealias Node = Int32
     static let root: Node = 0
-    private static let empty = UInt64.max
-    private static let childBits: UInt64 = 24
 
-    /// node (32 bits) | byte (8) | child (24).
-    private var slots: [UInt64]
-    private var shift: UInt64
-    private var values: [Int32] = [-1]
+    private struct Unit {
+        var base: Int32 = 0
+        var parent: Int32 = Unit.free
+        /// The id of the key that ends here, negative when none does.
+        var value: Int32 = -1
 
-    init() {
-        slots = Array(repeating: Self.empty, count: 256)
-        shift = 64 - 8
+        static let free: Int32 = -1
+        /// Whose child the root is: no node.
+        static let none: Int32 = -2
     }
 
-    /// Adds a key, or gives it a new value.
-    mutating func set(_ key: some Sequence<UInt8>, _ value: Int32) {
-        var node = Self.root
-        for byte in key {
-            if let next = child(of: node, byte) {
-                node = next
-                continue
+    private var units: [Unit]
+    /// No unit before this one is free.
+    private var firstFree = 1
+
+    /// A trie of these keys. Of equal keys the last counts; an empty key is left out.
+    init(_ entries: [(key: [UInt8], value: Int32)]) {
+        units = [Unit(parent: Unit.none)]
+        // The sort is stable, so that the last of equal keys stays the last.
+        let sorted = entries.filter { !$0.key.isEmpty }.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        var pending: [(node: Node, range: Range<Int>, depth: Int)] = [(Self.root, 0..<sorted.count, 0)]
+        while let (node, range, depth) = pending.popLast() {
+            var children: [(byte: UInt8, range: Range<Int>)] = []
+            for index in range {
+                let key = sorted[index].key
+                if key.count == depth {
+                    units[Int(node)].value = sorted[index].value
+                } else if let last = children.last, last.byte == key[depth] {
+                    children[children.count - 1].range = last.range.lowerBound..<index + 1
+                } else {
+                    children.append((key[depth], index..<index + 1))
+                }
             }
-            let new = Node(values.count)
-            precondition(UInt64(new) < 1 << Self.childBits, "a trie holds at most 2^24 nodes")
-            if values.count * 2 > slots.count { grow() }
-            place(UInt64(node) << 32 | UInt64(byte) << Self.childBits | UInt64(new))
-            values.append(-1)
-            node = new
+            guard !children.isEmpty else { continue }
+            let base = place(children.map(\.byte), under: node)
+            for child in children { pending.append((Node(base + Int(child.byte)), child.range, depth + 1)) }
         }
-        values[Int(node)] = value
+    }
+
+    /// Takes free units for the children of a node, the first place where all fit, and returns the node's new base.
+    private mutating func place(_ bytes: [UInt8], under node: Node) -> Int {
+        while firstFree < units.count, units[firstFree].parent != Unit.free { firstFree += 1 }
+        var first = firstFree
+        while !fits(bytes, base: first - Int(bytes[0])) { first += 1 }
+        let base = first - Int(bytes[0])
+        for byte in bytes {
+            let index = base + Int(byte)
+            while units.count <= index { units.append(Unit()) }
+            units[index].parent = node
+        }
+        units[Int(node)].base = Int32(base)
+        return base
+    }
+
+    private func fits(_ bytes: [UInt8], base: Int) -> Bool {
+        bytes.allSatisfy { base + Int($0) >= units.count || units[base + Int($0)].parent == Unit.free }
     }
 
     /// The node one byte further, nil when no key goes there.
     @inline(__always)
     func child(of node: Node, _ byte: UInt8) -> Node? {
-        let wanted = UInt64(node) << 8 | UInt64(byte)
-        var index = slot(for: wanted)
-        while true {
-            let entry = slots[index]
-            if entry >> Self.childBits == wanted { return Node(truncatingIfNeeded: entry & 0xFF_FFFF) }
-            if entry == Self.empty { return nil }
-            index = (index + 1) & (slots.count - 1)
-        }
+        let index = Int(units[Int(node)].base) + Int(byte)
+        guard units.indices.contains(index), units[index].parent == node else { return nil }
+        return Node(truncatingIfNeeded: index)
     }
 
     /// The id of the key that ends at a node, negative when none does.
     @inline(__always)
-    func value(at node: Node) -> Int32 { values[Int(node)] }
+    func value(at node: Node) -> Int32 { units[Int(node)].value }
 
     /// The node a byte string leads to.
     func node(at key: some Sequence<UInt8>) -> Node? {
@@ -67,21 +90,5 @@ struct ByteTrie: Sendable {
     subscript(key: some Sequence<UInt8>) -> Int32? {
         guard let node = node(at: key), value(at: node) >= 0 else { return nil }
         return value(at: node)
-    }
-
-    @inline(__always)
-    private func slot(for key: UInt64) -> Int { Int((key &* 0x9E37_79B9_7F4A_7C15) >> shift) }
-
-    private mutating func place(_ entry: UInt64) {
-        var index = slot(for: entry >> Self.childBits)
-        while slots[index] != Self.empty { index = (index + 1) & (slots.count - 1) }
-        slots[index] = entry
-    }
-
-    private mutating func grow() {
-        let old = slots
-        slots = Array(repeating: Self.empty, count: old.count * 2)
-        shift -= 1
-        for entry in old where entry != Self.empty { place(entry) }
     }
 }

@@ -89,11 +89,13 @@ struct ReplaceNormalizer: Normalizer {
             if count >= minimum {
                 out += replacement
                 index = end
-            } else {
+            } else if end > index {
                 // A run that is too short is copied whole: its tail is no run of its own.
-                let next = max(end, index + 1)
-                out += text[index..<next]
-                index = next
+                out += text[index..<end]
+                index = end
+            } else {
+                out.append(text[index])
+                index += 1
             }
         }
         return out

@@ -28,7 +28,8 @@ struct Pieces {
     @inline(__always)
     mutating func close() { if isOpen { ends.append(bytes.count) } }
 
-    func forEach(_ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+    /// Shows every piece in order.
+    func visit(_ body: (UnsafeBufferPointer<UInt8>) -> Void) {
         bytes.withUnsafeBufferPointer { all in
             var start = 0
             for end in ends {
@@ -60,7 +61,7 @@ struct SequencePreTokenizer: PreTokenizer {
 struct WhitespaceSplit: PreTokenizer {
     func split(_ pieces: Pieces) -> Pieces {
         var out = Pieces(capacity: pieces.bytes.count)
-        pieces.forEach { text in
+        pieces.visit { text in
             var index = 0
             while index < text.count {
                 let width = UTF8Text.width(of: text[index])
@@ -89,7 +90,7 @@ struct BertPreTokenizer: PreTokenizer {
     func split(_ pieces: Pieces) -> Pieces {
         var out = Pieces(capacity: pieces.bytes.count)
         let ascii = Self.ascii
-        pieces.forEach { text in
+        pieces.visit { text in
             var index = 0
             while index < text.count {
                 let lead = text[index]
@@ -126,7 +127,7 @@ struct Metaspace: PreTokenizer {
 
     func split(_ pieces: Pieces) -> Pieces {
         var out = Pieces(capacity: pieces.bytes.count * 5 / 4 + 8)
-        pieces.forEach { text in
+        pieces.visit { text in
             if prepends, text.first != 0x20, !starts(text, at: 0) { out.append(mark) }
             var index = 0
             while index < text.count {

@@ -50,13 +50,11 @@ public final class Tokenizer: Sendable {
             ? nil : AddedTokenMatcher(normalized) { normalizer.normalize(Array($0.content.utf8)) }
         specialIDs = Set(added.filter(\.isSpecial).map(\.id))
         var tokens = components.model.tokens
-        var addedIDs = ByteTrie()
         for token in added {
             while tokens.count <= token.id { tokens.append(nil) }
             tokens[Int(token.id)] = token.content
-            addedIDs.set(token.content.utf8, token.id)
         }
-        self.addedIDs = addedIDs
+        addedIDs = ByteTrie(added.map { (Array($0.content.utf8), $0.id) })
         self.tokens = tokens
         vocabularySize = tokens.reduce(0) { $1 == nil ? $0 : $0 + 1 }
     }
@@ -79,7 +77,7 @@ public final class Tokenizer: Sendable {
             switch section {
             case .token(let id): ids.append(id)
             case .text(let bytes):
-                preTokenizer.split(Pieces(bytes)).forEach { model.encode($0, into: &ids) }
+                preTokenizer.split(Pieces(bytes)).visit { model.encode($0, into: &ids) }
             }
         }
     }

@@ -6,7 +6,7 @@ struct Vocabulary {
     private static let maximumSize = 1 << 22
 
     private(set) var tokens: [String?]
-    private(set) var trie = ByteTrie()
+    let trie: ByteTrie
     /// The log-probability of every id; empty when the file has none.
     private(set) var scores: [Double] = []
 
@@ -29,8 +29,8 @@ struct Vocabulary {
                 )
             }
             tokens[id] = member.key
-            trie.set(member.key.utf8, Int32(id))
         }
+        trie = Self.trie(of: tokens)
     }
 
     /// Reads `[["token", score], ...]`, where the position is the id.
@@ -48,8 +48,12 @@ struct Vocabulary {
             }
             tokens.append(token)
             scores.append(score)
-            // An empty token could never be found; of two equal ones the last counts, as in the reference library.
-            if !token.isEmpty { trie.set(token.utf8, Int32(id)) }
         }
+        trie = Self.trie(of: tokens)
+    }
+
+    /// Of two equal tokens the last counts, as in the reference library.
+    private static func trie(of tokens: [String?]) -> ByteTrie {
+        ByteTrie(tokens.enumerated().compactMap { id, token in token.map { (Array($0.utf8), Int32(id)) } })
     }
 }

@@ -1,1 +1,28 @@
-print("pac-mpi")
+import ArgumentParser
+import MPI
+import Support
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+// Every rank parses the same arguments; what is wrong with them, and --help, is told once.
+let speaks = MPIEnvironment.rankBeforeInitialization == 0
+
+do {
+    var command = try PacMPI.parseAsRoot()
+    do {
+        try command.run()
+    } catch let failure as Failure {
+        Program.end(with: failure)
+    }
+} catch {
+    let code = PacMPI.exitCode(for: error)
+    if speaks {
+        let message = PacMPI.fullMessage(for: error)
+        Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
+    }
+    exit(code == .success ? 0 : code == .validationFailure ? 2 : code.rawValue)
+}

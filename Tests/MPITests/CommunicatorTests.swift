@@ -6,7 +6,8 @@ import Testing
 @Suite(.serialized) struct CommunicatorTests {
     /// The checks that pass on any number of ranks.
     static let checks = [
-        "ring", "zero-length", "short-message", "truncated-message", "ownership", "too-large-message",
+        "ring", "progress", "zero-length", "short-message", "truncated-message", "ownership",
+        "too-large-message",
         "barrier",
         "split", "duplicate", "broadcast", "all-reduce", "gather", "all-to-all", "agree", "from-root",
         "wait-limit",

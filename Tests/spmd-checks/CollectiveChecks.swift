@@ -59,6 +59,9 @@ private func duplicate(_ world: borrowing Communicator) throws {
     try copy.immediateSend(ByteBuffer(copying: [22]), to: world.rank, tag: 1).wait()
     try first.wait()
     try expectEqual([onCopy.array, onWorld.array], [[22], [11]], "messages")
+    // Errors return here as they do on the world; by default they would end the process.
+    let stranger = try failure { _ = try copy.immediateSend(ByteBuffer(count: 1), to: copy.size, tag: 1) }
+    try expect(stranger.message.contains("of pipeline failed: MPI_ERR_RANK"), "found \(stranger.message)")
     try copy.free()
 }
 

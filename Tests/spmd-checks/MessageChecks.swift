@@ -3,7 +3,7 @@ import MPI
 import Support
 
 let messageChecks: [(name: String, run: Check)] = [
-    ("ring", ring), ("zero-length", zeroLength), ("large-message", largeMessage),
+    ("ring", ring), ("progress", progress), ("zero-length", zeroLength), ("large-message", largeMessage),
     ("short-message", shortMessage),
     ("truncated-message", truncatedMessage), ("ownership", ownership), ("too-large-message", tooLargeMessage),
 ]
@@ -71,6 +71,35 @@ private func largeMessage(_ world: borrowing Communicator) throws {
     let same = found.indices.allSatisfy { found[$0] == UInt64($0) &* 0x9E37_79B9_7F4A_7C15 &+ UInt64(source) }
     try expect(same, "not the message that rank \(source) sent")
     try expectEqual(receive.receivedByteCount, count, "received bytes")
+}
+
+/// With the helper thread a large message arrives while neither end calls the library.
+private func progress(_ world: borrowing Communicator) throws {
+    let helper = try MessageProgress(for: world)
+    helper.resume()
+    let count = 8 << 20
+    let peer = (world.rank + 1) % world.size
+    let source = (world.rank + world.size - 1) % world.size
+    let arrived = ByteBuffer(count: count)
+    let receive = try world.immediateReceive(into: arrived, from: source, tag: 3)
+    let send = try world.immediateSend(
+        ByteBuffer(copying: repeatElement(UInt8(1 + world.rank), count: count)), to: peer, tag: 3)
+    // Only memory is looked at, a page at a time, as a computation would touch it.
+    let deadline = ContinuousClock.now + .seconds(10)
+    func isHere() -> Bool { stride(from: 4095, to: count, by: 4096).allSatisfy { arrived.bytes[$0] != 0 } }
+    while !isHere(), ContinuousClock.now < deadline { usleep(1000) }
+    try expect(isHere(), "a message did not arrive while the main thread was busy")
+    try receive.wait()
+    try send.wait()
+    try expect(
+        arrived.bytes.allSatisfy { $0 == UInt8(1 + source) }, "not the message that rank \(source) sent")
+    // Both threads in the library at once.
+    try ring(world)
+    helper.pause()
+    try ring(world)
+    helper.resume()
+    try helper.stop()
+    try helper.stop()
 }
 
 private func shortMessage(_ world: borrowing Communicator) throws {

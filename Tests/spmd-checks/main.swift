@@ -1,13 +1,16 @@
 // Ranks for the SPMD tests: `spmd-checks NAME ...` runs the named checks one after the other on every rank of the
 // world. A rank that passes prints "ok NAME"; a rank that fails says why and ends the job with status 1.
+// With two arguments, one of them a file, it is no rank but the other process of an HDF5 test: `write-and-die FILE`,
+// `open-to-read FILE`, `open-to-write FILE`.
 import Glibc
+import HDF5
 import MPI
 import Support
 
 /// A check: throws when what it sees is not what MPI and the communicator promise.
 typealias Check = @Sendable (borrowing Communicator) throws -> Void
 
-let checks: [(name: String, run: Check)] = messageChecks + collectiveChecks + failureChecks
+let checks: [(name: String, run: Check)] = messageChecks + collectiveChecks + failureChecks + profileChecks
 
 /// Writes a line at once: what stands in a buffer is lost when the job is ended.
 func say(_ text: String, on descriptor: Int32) {
@@ -16,6 +19,19 @@ func say(_ text: String, on descriptor: Int32) {
 }
 
 do {
+    if CommandLine.arguments.count == 3 {
+        let path = CommandLine.arguments[2]
+        switch CommandLine.arguments[1] {
+        case "write-and-die": try writeAndDie(path)
+        case "open-to-read":
+            try H5File.openForReading(path).close()
+            exit(0)
+        case "open-to-write":
+            try H5File.openForWriting(path).close()
+            exit(0)
+        default: break
+        }
+    }
     try MPIEnvironment.initialize()
     let world = try Communicator.world(waitLimit: WaitLimit(seconds: 20))
     for name in CommandLine.arguments.dropFirst() {
@@ -33,7 +49,7 @@ do {
     try MPIEnvironment.finalize()
 } catch {
     say("\(error)", on: STDERR_FILENO)
-    MPIEnvironment.abort(status: 1)
+    MPIEnvironment.abort(status: (error as? Failure)?.exitStatus ?? 1)
 }
 
 /// Throws when a condition does not hold.

@@ -24,6 +24,7 @@ double ck_sum_squares(const float *x, size_t n);                                
 // <a - b, g>, accumulated in double: the gate's gradient in Parallel Adapters.
 double ck_dot_difference(const float *a, const float *b, const float *g, size_t n);
 // 64-bit integer importance floor(|w| 2^24), the product in double (structural pruning): sums over rows or columns.
+// w must be finite and below 2^38.
 void ck_importance_rows(int64_t *scores, const float *w, size_t rows, size_t columns);     // scores[i] += sum_c
 void ck_importance_columns(int64_t *scores, const float *w, size_t rows, size_t columns);  // scores[c] += sum_i
 
@@ -59,13 +60,14 @@ void ck_attention_softmax(float *scores, const float *bias, float scale, int cau
 // In place on dp ([nq, nk] = dO V^T): ds = p (dp - sum_t p dp); dbias[t - p] += ds (dbias as bias, may be NULL);
 // then dp <- scale ds.
 void ck_attention_softmax_backward(float *dp, const float *p, float *dbias, float scale, size_t nq, size_t nk);
-// Products for narrow heads (h from 1 to 16), where a GEMM call is all overhead. beta is 0 (overwrite) or 1 (add).
+// Products for narrow heads (h from 1 to 16), where a GEMM call is all overhead. beta is 0 (overwrite: C is not read)
+// or 1 (add). Columns between h or n and the stride are neither read nor written.
 void ck_narrow_nt(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
                   size_t h);                                                          // C[m,n] = A[m,h] B[n,h]^T
 void ck_narrow_nn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
-                  size_t h, float beta);                                              // C[m,h] = A[m,n] B[n,h] + beta C
+                  size_t h, float beta);                                            // C[m,h] = A[m,n] B[n,h] + beta C
 void ck_narrow_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
-                  size_t h, float beta);                                              // C[n,h] = A[m,n]^T B[m,h] + beta C
+                  size_t h, float beta);                                            // C[n,h] = A[m,n]^T B[m,h] + beta C
 
 // ---- losses ----
 // Cross-entropy of each row: losses[i] = logsumexp(logits[i]) - logits[i][labels[i]]; dlogits (may be NULL, may equal
@@ -90,10 +92,15 @@ void ck_bfloat16_from_float(uint16_t *out, const float *x, size_t n);
 
 // ---- dropout: counter-based, so that neither thread nor plan changes a mask ----
 // Element i survives when hash(key, first + i) >= p 2^32 and is then multiplied by 1 / (1 - p); out may equal x.
+// The hash is the top 32 bits of Support's CounterRandom; p is from 0 to 1, and 1 drops everything.
 void ck_dropout(float *out, const float *x, uint64_t key, uint64_t first, float p, size_t n);
 
 // CRC-32C (Castagnoli) of n bytes, continuing from crc (0 to start).
 uint32_t ck_crc32c(uint32_t crc, const void *bytes, size_t n);
 // The same without the processor's instruction, for processors that lack it and for the tests.
 uint32_t ck_crc32c_portable(uint32_t crc, const void *bytes, size_t n);
+
+// ---- the allocator ----
+// Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
+void ck_return_free_memory(void);
 #endif

@@ -12,8 +12,7 @@ public func layerNorm(_ x: Tensor, adding residual: Tensor? = nil, weight: Tenso
         precondition(residual.isContiguous && residual.rows == x.rows && residual.columns == x.columns)
     }
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
-    let isRecorded = [x, residual, weight, bias].contains { $0?.node != nil }
-    guard isRecorded else {
+    guard isRecorded([x, residual, weight, bias]) else {
         var input = x
         if let residual {
             ck_add(y.pointer, x.pointer, residual.pointer, x.count)
@@ -66,8 +65,7 @@ private struct LayerNormPullback: Pullback {
 public func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
     precondition(x.isContiguous && x.columns == weight.columns)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
-    let isRecorded = x.node != nil || weight.node != nil
-    let rstd = isRecorded ? Tensor(rows: 1, columns: x.rows, ledger: x.ledger) : nil
+    let rstd = isRecorded([x, weight]) ? Tensor(rows: 1, columns: x.rows, ledger: x.ledger) : nil
     ck_rms_norm(y.pointer, rstd?.pointer, x.pointer, weight.pointer, epsilon, x.rows, x.columns)
     guard let rstd else { return y }
     return recorded(y, inputs: [x, weight]) {

@@ -188,13 +188,13 @@ struct ParallelAdaptersVerification {
     /// Greedy decoding with the key/value caches, and without them.
     private func compareGreedyIDs(_ variant: String, _ comparisons: inout Comparisons) throws {
         let name = variant + ".greedy"
-        guard let t5 = model.family as? T5Family, let entry = file.entries[name] else { return }
+        guard let tokens = model.family.generationTokens, let entry = file.entries[name] else { return }
         let steps = entry.shape.last ?? 0
         let expected = try file.integers(name)
         let sequences = batches[0].packed.inputSpans.map { span in Array(batches[0].packed.input.ids[span]) }
         for usesCaches in [true, false] {
             let found = greedyIDs(
-                sequences, startID: t5.decoderStartID, stepCount: steps, usesCaches: usesCaches)
+                sequences, startID: tokens.start, stepCount: steps, usesCaches: usesCaches)
             comparisons.exact(found, expected, .greedyIDs, name + (usesCaches ? "" : ", no caches"))
         }
     }

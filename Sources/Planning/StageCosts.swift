@@ -1,0 +1,149 @@
+/// The cost model: what a stage costs in time and memory according to a profile.
+///
+/// It knows nothing of how plans are searched, so that every planner, and the pricing of a plan that a person wrote, share it.
+public struct StageCosts: Sendable {
+    public let profile: Profile
+    public let memory: MemoryModel
+
+    // Sums over layers 0..<i, and the largest transient over every range of layers.
+    private let parameterBytes: [Int]
+    private let trainableBytes: [Int]
+    private let savedBytes: [Double]
+    private let transientBytes: [Double]
+
+    public init(profile: Profile, memory: MemoryModel = MemoryModel()) {
+        self.profile = profile
+        self.memory = memory
+        let layers = profile.layers
+        func sums<N: AdditiveArithmetic>(_ size: (LayerProfile) -> N) -> [N] {
+            layers.reduce(into: [N.zero]) { $0.append($0[$0.count - 1] + size($1)) }
+        }
+        parameterBytes = sums(\.parameterBytes)
+        trainableBytes = sums(\.trainableBytes)
+        savedBytes = sums(\.savedBytesPerSample)
+        let width = layers.count + 1
+        var largest = [Double](repeating: 0, count: width * width)
+        for first in layers.indices {
+            for last in first..<layers.count {
+                largest[first * width + last + 1] = max(
+                    largest[first * width + last], layers[last].transientBytesPerSample)
+            }
+        }
+        transientBytes = largest
+    }
+
+    /// m_d of eq. (3): peak bytes of a rank that takes `share` samples of each micro-batch through some layers.
+    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int) -> Int {
+        func sum<N: AdditiveArithmetic>(_ sums: [N]) -> N {
+            sums[layers.upperBound] - sums[layers.lowerBound]
+        }
+        let width = profile.layers.count + 1
+        return memory.peakBytes(
+            parameterBytes: sum(parameterBytes), trainableBytes: sum(trainableBytes),
+            savedBytes: Double(share) * sum(savedBytes),
+            transientBytes: Double(share) * transientBytes[layers.lowerBound * width + layers.upperBound],
+            inFlightCount: inFlightCount)
+    }
+
+    /// Seconds for a stage boundary to pass one micro-batch, in either direction.
+    ///
+    /// Every rank exchanges with each rank of the other stage the rows that both hold. A rank moves its messages one after
+    /// another, different ranks at the same time, so the busiest rank counts.
+    public func transferSeconds(bytesPerSample: Double, between a: StagePlan, and b: StagePlan) -> Double {
+        transferSeconds(
+            bytesPerSample: bytesPerSample, a.ranks[...], a.share[...], b.ranks[...], b.share[...])
+    }
+
+    func transferSeconds(
+        bytesPerSample: Double, _ aRanks: ArraySlice<Int>, _ aShare: ArraySlice<Int>,
+        _ bRanks: ArraySlice<Int>,
+        _ bShare: ArraySlice<Int>
+    ) -> Double {
+        var busyInB = [Double](repeating: 0, count: bRanks.count)
+        var busiest = 0.0
+        var aStart = 0
+        for (aRank, aCount) in zip(aRanks, aShare) {
+            var busyInA = 0.0
+            var bStart = 0
+            for (index, (bRank, bCount)) in zip(bRanks, bShare).enumerated() {
+                let rows = min(aStart + aCount, bStart + bCount) - max(aStart, bStart)
+                if rows > 0 {
+                    let seconds = profile.link(aRank, bRank).seconds(bytes: Double(rows) * bytesPerSample)
+                    busyInA += seconds
+                    busyInB[index] += seconds
+                }
+                bStart += bCount
+            }
+            busiest = max(busiest, busyInA)
+            aStart += aCount
+        }
+        return max(busiest, busyInB.max() ?? 0)
+    }
+
+    /// AR of eq. (5): seconds to sum the trainable gradients of some layers over a stage group.
+    ///
+    /// A ring of g ranks passes 2 (g - 1) messages of a g-th of the bytes, at the pace of the group's worst link.
+    public func allReduceSeconds(layers: Range<Int>, ranks: [Int]) -> Double {
+        let bytes = trainableBytes[layers.upperBound] - trainableBytes[layers.lowerBound]
+        guard ranks.count > 1, bytes > 0 else { return 0 }
+        let part = Double(bytes) / Double(ranks.count)
+        var worst = 0.0
+        for (index, a) in ranks.enumerated() {
+            for b in ranks[(index + 1)...] { worst = max(worst, profile.link(a, b).seconds(bytes: part)) }
+        }
+        return 2 * Double(ranks.count - 1) * worst
+    }
+
+    /// What one stage of a plan costs.
+    ///
+    /// - Parameters:
+    ///   - next: the stage after it; nil for the last.
+    ///   - inFlightCount: micro-batches between forward and backward, `MemoryModel.inFlightCount`.
+    public func prediction(of stage: StagePlan, next: StagePlan?, inFlightCount: Int) -> StagePrediction {
+        var (slowestForward, slowestBackward, slowestBoth) = (0.0, 0.0, 0.0)
+        for (rank, share) in zip(stage.ranks, stage.share) {
+            var (forward, backward) = (0.0, 0.0)
+            for layer in stage.layers {
+                forward += profile.forwardSeconds(device: rank, layer: layer, samples: Double(share))
+                backward += profile.backwardSeconds(device: rank, layer: layer, samples: Double(share))
+            }
+            slowestForward = max(slowestForward, forward)
+            slowestBackward = max(slowestBackward, backward)
+            slowestBoth = max(slowestBoth, forward + backward)
+        }
+        let boundary = stage.layers.upperBound - 1
+        func transfer(_ bytesPerSample: Double) -> Double {
+            next.map { transferSeconds(bytesPerSample: bytesPerSample, between: stage, and: $0) } ?? 0
+        }
+        return StagePrediction(
+            forwardSeconds: slowestForward, backwardSeconds: slowestBackward, microBatchSeconds: slowestBoth,
+            forwardTransferSeconds: transfer(profile.forwardBytesPerSample(after: boundary)),
+            backwardTransferSeconds: transfer(profile.backwardBytesPerSample(after: boundary)),
+            allReduceSeconds: allReduceSeconds(layers: stage.layers, ranks: stage.ranks),
+            memoryBytes: stage.share.map {
+                peakBytes(layers: stage.layers, share: $0, inFlightCount: inFlightCount)
+            })
+    }
+
+    /// What each stage of a valid plan costs.
+    public func predictions(of plan: Plan) -> [StagePrediction] {
+        plan.stages.indices.map { index in
+            prediction(
+                of: plan.stages[index], next: index + 1 < plan.stages.count ? plan.stages[index + 1] : nil,
+                inFlightCount: MemoryModel.inFlightCount(
+                    stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount))
+        }
+    }
+
+    /// What keeps the first rank that does not fit from its budget, as a clause; nil when every rank fits.
+    public func memoryShortage(of plan: Plan) -> String? {
+        for (stage, costs) in zip(plan.stages, predictions(of: plan)) {
+            for (rank, bytes) in zip(stage.ranks, costs.memoryBytes) {
+                if let budget = profile.devices[rank].memoryBudgetBytes, bytes > budget {
+                    return "rank \(rank) needs \(bytes) bytes for \(stage), its budget is \(budget)"
+                }
+            }
+        }
+        return nil
+    }
+}

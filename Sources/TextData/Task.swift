@@ -1,0 +1,212 @@
+import Support
+
+/// A task: which rows there are, how a model reads them, what it learns, and how its answers are measured.
+///
+/// A text-to-text model reads GLUE in T5's own format and writes the label's word (or digit) or the score, STS-B's rounded to
+/// 0.2; for other classes and scores it reads the text itself (`text_a: ... text_b: ...` for two) and writes the label, or
+/// the score with one decimal.
+public struct Task: Sendable {
+    /// As given, with `labels` filled in for tasks with classes.
+    public let specification: TaskSpecification
+    public let style: ModelTaskStyle
+    public let problem: Problem
+
+    private let tokenizer: Tokenizer
+    private let reader: RowReader
+    /// nil for tasks without classes.
+    let classes: ClassLabels?
+
+    /// Settles the labels; reads the training file for them only where `labels` is nil and the kind is `classification`.
+    ///
+    /// Throws when the specification contradicts itself or the model's style, or the training file is wrong.
+    public init(_ specification: TaskSpecification, style: ModelTaskStyle, tokenizer: Tokenizer) throws {
+        if specification.kind == .glue, specification.name == nil {
+            let names = GLUETask.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+            throw Failure.configuration(
+                "task.name: expected one of \(names) for the kind \"glue\", found null")
+        }
+        if specification.kind == .textToText, style == .encoder {
+            throw Failure.configuration(
+                "task.kind: expected \"glue\", \"classification\" or \"regression\" for a model without a decoder, "
+                    + "found \"text_to_text\"")
+        }
+        let isPair = style == .encoder
+        let minimum = tokenizer.specialTokenCount(isPair: isPair) + (isPair ? 2 : 1)
+        guard specification.maximumSequenceLength >= minimum else {
+            throw Failure.configuration(
+                "task.max_sequence_length: expected at least \(minimum), found \(specification.maximumSequenceLength)"
+            )
+        }
+        for (key, limit) in [
+            ("train_limit", specification.trainLimit), ("validation_limit", specification.validationLimit),
+        ] {
+            if let limit, limit < 1 {
+                throw Failure.configuration("task.\(key): expected at least 1, found \(limit)")
+            }
+        }
+        let name = specification.kind == .glue ? specification.name : nil
+        reader = RowReader(kind: specification.kind, name: name)
+        classes = try Self.classes(specification, name, reader)
+        var resolved = specification
+        resolved.labels = classes?.names
+        self.specification = resolved
+        self.style = style
+        self.tokenizer = tokenizer
+        if style == .textToText {
+            problem = .generation
+        } else if let classes {
+            problem = .classification(labels: classes.names)
+        } else {
+            problem = .regression
+        }
+        if style == .textToText { try requireWritableLabels() }
+    }
+
+    private static func classes(_ specification: TaskSpecification, _ name: GLUETask?, _ reader: RowReader)
+        throws
+        -> ClassLabels?
+    {
+        if let name {
+            guard specification.labels == nil || specification.labels == name.labels else {
+                throw Failure.configuration(
+                    "task.labels: expected null, \"\(name.rawValue)\" has its own labels")
+            }
+            return name.labels.map { ClassLabels($0) }
+        }
+        guard specification.kind == .classification else {
+            guard specification.labels == nil else {
+                throw Failure.configuration(
+                    "task.labels: expected null for the kind \"\(specification.kind.rawValue)\", found labels"
+                )
+            }
+            return nil
+        }
+        if let labels = specification.labels {
+            guard labels.count >= 2, Set(labels.map { Array($0.utf8) }).count == labels.count else {
+                throw Failure.configuration("task.labels: expected at least two labels, all different")
+            }
+            return ClassLabels(labels)
+        }
+        let classes = ClassLabels(sorting: try reader.rows(contentsOf: specification.train, labelled: true))
+        guard classes.names.count >= 2 else {
+            throw Failure.configuration(
+                "\(specification.train): label: expected at least two different labels, "
+                    + "found only \"\(classes.names.joined())\"")
+        }
+        return classes
+    }
+
+    /// A label with characters that the tokenizer does not have could never be answered.
+    private func requireWritableLabels() throws {
+        for index in (classes?.names ?? []).indices {
+            let word = labelWord(index)
+            let written = tokenizer.decode(tokenizer.encode(word))
+            guard classIndex(of: written) == index else {
+                throw Failure.configuration(
+                    "task.labels: expected labels that the model can write, but \"\(word)\" comes back from the "
+                        + "tokenizer as \"\(written)\" (label_style \"digits\" avoids this)")
+            }
+        }
+    }
+
+    /// The text of tokens that a model wrote.
+    public func text(_ ids: [Int32]) -> String { tokenizer.decode(ids) }
+
+    // MARK: Rows
+
+    /// Reads and tokenizes a split. Throws `file:line: field: expected, found` at the first row that is wrong.
+    public func load(_ split: Split) throws -> TokenizedDataset {
+        let (path, limit) =
+            switch split {
+            case .train: (specification.train as String?, specification.trainLimit)
+            case .validation: (specification.validation, specification.validationLimit)
+            }
+        guard let path else {
+            throw Failure.configuration("task.\(split.rawValue): expected a file, found null")
+        }
+        let rows = try rows(contentsOf: path)
+        return tokenize(limit.map { Array(rows.prefix($0)) } ?? rows)
+    }
+
+    /// Reads the rows of a file in the task's format; a GLUE task also reads JSONL, with T5's names of the texts.
+    ///
+    /// - Parameter labelled: whether the label of every row is required; otherwise labels are not read (prediction).
+    public func rows(contentsOf path: String, labelled: Bool = true) throws -> [Row] {
+        let rows = try reader.rows(contentsOf: path, labelled: labelled)
+        guard let classes else { return rows }
+        return try rows.map { try classes.resolving($0, file: path) }
+    }
+
+    /// A row without a label, for a prediction. Throws when the task needs another number of texts.
+    public func row(text: String, pair: String?) throws -> Row {
+        let texts = [text] + (pair.map { [$0] } ?? [])
+        let names: [String] =
+            switch specification.kind {
+            case .glue: specification.name?.fieldNames ?? []
+            case .textToText: ["source"]
+            case .classification, .regression: pair == nil ? ["text"] : ["text_a", "text_b"]
+            }
+        guard names.count == texts.count else {
+            throw Failure.configuration(
+                "expected \(names.count) text\(names.count == 1 ? "" : "s") (\(names.joined(separator: ", "))), "
+                    + "found \(texts.count)")
+        }
+        return Row(fields: zip(names, texts).map { Row.Field(name: $0, text: $1) })
+    }
+
+    // MARK: Tokens
+
+    /// Tokenizes rows. Labels and targets are there if every row has a label.
+    public func tokenize(_ rows: [Row]) -> TokenizedDataset {
+        let isLabelled = rows.allSatisfy { $0.label != nil }
+        let inputs = rows.map(encode)
+        let targets =
+            isLabelled && style == .textToText
+            ? rows.map {
+                tokenizer.encode(single: target(of: $0), maximumLength: specification.maximumSequenceLength)
+            }
+            : nil
+        let truncated = rows.indices.filter { inputs[$0].wasTruncated || targets?[$0].wasTruncated == true }
+        return TokenizedDataset(
+            inputs: inputs.map(\.ids), typeIDs: inputs.map(\.typeIDs),
+            labels: isLabelled ? labels(of: rows) : .none,
+            targets: targets?.map(\.ids), truncatedCount: truncated.count)
+    }
+
+    /// What the model reads of a row.
+    public func encode(_ row: Row) -> Encoding {
+        let length = specification.maximumSequenceLength
+        if style == .textToText { return tokenizer.encode(single: source(of: row), maximumLength: length) }
+        let texts = row.fields.map(\.text)
+        return texts.count == 2
+            ? tokenizer.encode(pair: (texts[0], texts[1]), maximumLength: length)
+            : tokenizer.encode(single: texts[0], maximumLength: length)
+    }
+
+    private func labels(of rows: [Row]) -> TokenizedDataset.Labels {
+        if classes != nil {
+            return .classes(rows.map { if case .index(let index)? = $0.label { Int32(index) } else { -1 } })
+        }
+        if specification.kind == .textToText {
+            return .texts(rows.map { if case .text(let text)? = $0.label { text } else { "" } })
+        }
+        return .scores(rows.map { if case .score(let score)? = $0.label { Float(score) } else { .nan } })
+    }
+
+    /// One row of a data set as the model reads it, with what it is to answer, for a look at the start of a run.
+    public func preview(_ dataset: TokenizedDataset, row: Int = 0) -> String {
+        let input = tokenizer.decode(Array(dataset.input(row)), skippingSpecialTokens: false)
+        let answer: String
+        if dataset.hasTargets {
+            answer = tokenizer.decode(Array(dataset.target(row)), skippingSpecialTokens: false)
+        } else {
+            switch dataset.labels {
+            case .none: return input
+            case .classes(let labels): answer = classes?.names[Int(labels[row])] ?? ""
+            case .scores(let scores): answer = "\(scores[row])"
+            case .texts(let texts): answer = texts[row]
+            }
+        }
+        return "\(input) → \(answer)"
+    }
+}

@@ -1,0 +1,90 @@
+import Models
+import Support
+import TensorCore
+import TextData
+
+/// Feeds cached training: the activations of the next batches are read while the current one is computed.
+final class CacheReader {
+    private let file: ActivationCacheFile
+    private let split: Split
+    private let thread: IOThread
+    private let builder: BatchBuilder
+    private let ledger: Ledger
+    private var ahead: [Pending] = []
+    /// Seconds that computing waited for the disk.
+    private(set) var waitedSeconds = 0.0
+
+    /// The activations of a batch: for each stack [tokens, layers, hidden], layers side by side.
+    struct Activations {
+        fileprivate let blocks: [(layers: CacheShape.StackLayers, block: Tensor)]
+        fileprivate let hiddenSize: Int
+
+        /// b of a stack and layer: [n, d], a strided view.
+        func callAsFunction(_ stack: StackKind, _ layer: Int) -> Tensor {
+            let (layers, block) = blocks.first { $0.layers.stack == stack }!
+            return Tensor(
+                block.storage, offset: (layer - layers.layers.lowerBound) * hiddenSize, rows: block.rows,
+                columns: hiddenSize, rowStride: block.columns)
+        }
+    }
+
+    private struct Pending {
+        let samples: [Int]
+        let activations: Activations
+        let ticket: IOThread.Ticket
+    }
+
+    init(_ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread, ledger: Ledger) {
+        self.file = file
+        self.split = split
+        self.builder = builder
+        self.thread = thread
+        self.ledger = ledger
+    }
+
+    /// Starts reading a batch. Batches are taken in the order in which they were requested.
+    func request(_ samples: [Int]) {
+        let (file, split) = (self.file, self.split)
+        let blocks = file.shape.stacks.map { stack in
+            let tokens = samples.reduce(0) { $0 + builder.tokenCount($1, stack.stack) }
+            return (
+                layers: stack,
+                block: Tensor(rows: tokens, columns: file.shape.rowCount(stack), category: .cache, ledger: ledger)
+            )
+        }
+        // Where each sample goes: plain addresses, valid until the ticket is complete.
+        var starts = blocks.map { Address($0.block.pointer) }
+        let places = samples.map { sample in
+            defer {
+                for (index, stack) in file.shape.stacks.enumerated() {
+                    starts[index].pointer += builder.tokenCount(sample, stack.stack) * file.shape.rowCount(stack)
+                }
+            }
+            return starts
+        }
+        let ticket = thread.enqueue {
+            for (sample, places) in zip(samples, places) {
+                try file.read(split, sample: sample, into: places.map(\.pointer))
+            }
+        }
+        ahead.append(
+            Pending(
+                samples: samples, activations: Activations(blocks: blocks, hiddenSize: file.shape.hiddenSize),
+                ticket: ticket))
+    }
+
+    /// The activations of the batch requested first.
+    func next(_ samples: [Int]) throws -> Activations {
+        let pending = ahead.removeFirst()
+        precondition(pending.samples == samples, "batches are taken in the order of their requests")
+        let start = MonotonicClock.seconds
+        try pending.ticket.wait()
+        waitedSeconds += MonotonicClock.seconds - start
+        return pending.activations
+    }
+
+    private struct Address: @unchecked Sendable {
+        var pointer: UnsafeMutablePointer<Float>
+        init(_ pointer: UnsafeMutablePointer<Float>) { self.pointer = pointer }
+    }
+}

@@ -1,0 +1,42 @@
+import Models
+import Planning
+import TextData
+
+/// Which layers of which stacks a cache file holds, and how long its samples are.
+struct CacheShape: Sendable, Equatable {
+    /// The layers of one stack, numbered as activations: 0 the embedding, i block i - 1.
+    struct StackLayers: Sendable, Equatable {
+        let stack: StackKind
+        let layers: Range<Int>
+    }
+
+    let stacks: [StackLayers]
+    let hiddenSize: Int
+
+    /// What some steps of a model leave: those of a stage, or all.
+    init(_ family: any ModelFamily, steps: [LayerStep]) {
+        let activations = steps.compactMap(\.activation)
+        stacks = family.stacks.compactMap { stack in
+            let layers = activations.filter { $0.stack == stack.kind }.map(\.layer)
+            return layers.isEmpty ? nil : StackLayers(stack: stack.kind, layers: layers.min()!..<layers.max()! + 1)
+        }
+        hiddenSize = family.hiddenSize
+    }
+
+    /// Floats of one token row of a stack.
+    func rowCount(_ stack: StackLayers) -> Int { stack.layers.count * hiddenSize }
+
+    /// Floats of one sample, given its tokens by stack.
+    func floatCount(_ tokens: (StackKind) -> Int) -> Int {
+        stacks.reduce(0) { $0 + tokens($1.stack) * rowCount($1) }
+    }
+}
+
+/// What a cache belongs to: it is of no use for another model, tokenizer, data set or length.
+struct CacheIdentity: Sendable, Equatable {
+    var modelHash: String
+    var tokenizerHash: String
+    var dataHash: String
+    var family: String
+    var maximumSequenceLength: Int
+}

@@ -1,0 +1,118 @@
+import MPI
+import Models
+import Planning
+import Support
+import TensorCore
+import TextData
+
+/// This rank's cache over a run: filled in the first epoch, redistributed, read by the cached epochs, removed at the end
+/// unless it is kept.
+final class CacheStore {
+    let thread: IOThread
+    private let session: Session
+    private let plan: Plan
+    private let directory: RunDirectory
+    private var file: ActivationCacheFile?
+    private var paths: Set<String> = []
+
+    /// Creates this rank's file for its stage. Collective over the world.
+    init(_ session: Session, _ plan: Plan, _ directory: RunDirectory) throws {
+        self.session = session
+        self.plan = plan
+        self.directory = directory
+        thread = try IOThread()
+        let rank = session.world.rank
+        if let stage = plan.stageIndex(ofRank: rank) {
+            try session.world.agree { file = try create(session.model.family.steps(of: plan.stages[stage].layers)) }
+        } else {
+            try session.world.agree {}
+        }
+    }
+
+    /// Keeps the activations of a split as they are made; nil on a rank without a stage.
+    func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
+        file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
+    }
+
+    /// Gives every rank all layers of the samples of its slots. Collective over the world.
+    ///
+    /// - Returns: the file to train from, and the bytes that this rank received.
+    func redistribute(owners: [Int]) throws -> (file: ActivationCacheFile, bytes: Int) {
+        guard Redistribution.isNeeded(plan, owners: owners) else {
+            try session.world.agree { try onThread(file!) { try $0.complete() } }
+            return (file!, 0)
+        }
+        let family = session.model.family
+        let source = file
+        // The new file takes the name when it is complete; until then the old one keeps its `.part`.
+        let target = try session.world.agree {
+            if let source { try onThread(source) { try $0.setAside() } }
+            return try create(family.steps(of: 0..<family.plannerLayers.count))
+        }
+        let mover = Redistribution(plan, family, owners: owners, thread: thread, ledger: session.ledger)
+        var bytes = 0
+        for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
+            guard let dataset else { continue }
+            let isShuffled = split == .train && session.experiment.training.isShuffled
+            bytes += try mover.move(
+                split, from: source, to: target,
+                miniBatches: session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(epoch: 1),
+                dataset: dataset, builder: session.builder(dataset), world: session.world)
+        }
+        try session.world.agree {
+            try onThread(target) { try $0.complete() }
+            if let source { try onThread(source) { try $0.discard() } }
+        }
+        file = target
+        return (target, bytes)
+    }
+
+    /// Writes what later runs need besides the activations, on rank 0: the frozen tensors of the head and the initial
+    /// side tensors.
+    func saveCompanions(_ complete: StageModel, residual: [Int], initial: [(name: String, shape: [Int], values: [Float])]) throws {
+        guard session.world.rank == 0 else { return }
+        let frozen = complete.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
+        for (name, tensors) in [("frozen", frozen), ("side-initial", initial)] {
+            let path = "\(directory.cachePath)/\(name).safetensors"
+            paths.insert(path)
+            try writeSafetensors(
+                tensors,
+                metadata: [
+                    ("model_hash", session.model.fingerprint),
+                    ("residual", residual.map(String.init).joined(separator: " ")),
+                    ("reduction_factor", "\(session.experiment.technique.reductionFactor)"),
+                ], to: path)
+        }
+    }
+
+    /// Closes the cache and removes it unless it is kept. Collective over the world.
+    func close(keep: Bool) throws {
+        try session.world.agree {
+            if let file { try onThread(file) { try $0.close() } }
+            thread.stop()
+            guard !keep else { return }
+            for path in paths { try removeFile(path) }
+            removeDirectoryIfEmpty(directory.cachePath)
+        }
+    }
+
+    private func create(_ steps: [LayerStep]) throws -> ActivationCacheFile {
+        let path = directory.cacheFile(rank: session.world.rank)
+        paths.formUnion([path, path + ".part"])
+        let identity = CacheIdentity(
+            modelHash: session.model.fingerprint, tokenizerHash: session.tokenizerFingerprint,
+            dataHash: session.train?.fingerprint ?? "", family: session.model.family.name,
+            maximumSequenceLength: session.experiment.task.maximumSequenceLength)
+        let shape = CacheShape(session.model.family, steps: steps)
+        let (rank, size) = (session.world.rank, session.world.size)
+        return try thread.value {
+            try ActivationCacheFile.create(path, shape: shape, identity: identity, rank: rank, worldSize: size)
+        }
+    }
+
+    private func onThread(_ file: ActivationCacheFile, _ body: @escaping @Sendable (ActivationCacheFile) throws -> Void)
+        throws
+    {
+        try thread.run { try body(file) }
+    }
+}

@@ -1,0 +1,122 @@
+import CKernels
+import MPI
+import Models
+import Planning
+import Support
+import TensorCore
+import TextData
+
+/// Data-parallel training from the cache: every rank holds the whole side network and the activations of its own slots;
+/// no backbone, no pipeline.
+final class CachedPhase {
+    private let session: Session
+    private let model: StageModel
+    private let file: ActivationCacheFile
+    private let thread: IOThread
+    /// The world rank that owns each slot of a mini-batch.
+    private let owners: [Int]
+
+    /// Batches read ahead of the one in use.
+    private static let readAhead = 2
+
+    init(_ session: Session, _ model: StageModel, _ file: ActivationCacheFile, thread: IOThread, owners: [Int]) {
+        self.session = session
+        self.model = model
+        self.file = file
+        self.thread = thread
+        self.owners = owners
+    }
+
+    /// Trains an epoch, or what is left of the run's steps. Collective over the world.
+    ///
+    /// - Returns: seconds that this rank waited for its disk.
+    func trainEpoch(
+        _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, reporter: RunReporter
+    ) throws -> Double {
+        let builder = session.builder(dataset)
+        let dropout = session.dropout(epoch: epoch)
+        let miniBatches = session.order(
+            sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
+        ).miniBatches(epoch: epoch).prefix(state.plannedSteps - state.completedSteps)
+        let reader = CacheReader(file, .train, builder, thread: thread, ledger: session.ledger)
+        let gradients = model.parameters.gradients
+        try forEachBatch(Array(miniBatches), reader) { samples, own, activations in
+            let start = MonotonicClock.seconds
+            model.parameters.zeroGradients()
+            var lossSum = 0.0
+            if !own.isEmpty {
+                let batch = builder.batch(own)
+                let keys = dropout?(own)
+                let hidden = model.forward(batch, dropout: keys) { activations($0, $1) }
+                let loss = model.head!.loss(
+                    model.logits(hidden, batch, dropout: keys), batch.targets,
+                    weight: 1 / Float(builder.termCount(samples)))
+                backward(from: [loss.root], seeds: [loss.seed])
+                lossSum = loss.sum
+            }
+            try session.world.allReduceSum(
+                UnsafeMutableBufferPointer(start: gradients.pointer, count: gradients.count))
+            lossSum = try session.world.allReduceSum(lossSum)
+            let rate = state.learningRate
+            state.step(model.parameters, squaredNorm: ck_sum_squares(gradients.pointer, gradients.count))
+            try reporter.step(
+                epoch: epoch, step: state.completedSteps, phase: .cached,
+                loss: lossSum / Double(builder.termCount(samples)), learningRate: rate, samples: samples.count,
+                tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+        }
+        return reader.waitedSeconds
+    }
+
+    /// Predicts every sample of the validation split from its cache. Collective over the world.
+    ///
+    /// - Returns: on rank 0 all predictions; nil elsewhere.
+    func predict(_ dataset: TokenizedDataset) throws -> Predictions? {
+        let builder = session.builder(dataset)
+        let miniBatches = session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1)
+        let reader = CacheReader(file, .validation, builder, thread: thread, ledger: session.ledger)
+        var predictions = Predictions()
+        try session.ledger.withoutRecording {
+            try forEachBatch(miniBatches, reader) { _, own, activations in
+                guard !own.isEmpty else { return }
+                let batch = builder.batch(own)
+                let hidden = model.forward(batch) { activations($0, $1) }
+                predictions.add(own, model.logits(hidden, batch))
+            }
+        }
+        return try predictions.gathered(session.world)
+    }
+
+    /// Calls `body` with each mini-batch, this rank's samples of it, and their activations, read ahead.
+    private func forEachBatch(
+        _ miniBatches: [[Int]], _ reader: CacheReader,
+        _ body: ([Int], [Int], CacheReader.Activations) throws -> Void
+    ) throws {
+        let rank = session.world.rank
+        let own = miniBatches.map { samples in samples.indices.filter { owners[$0] == rank }.map { samples[$0] } }
+        for samples in own.prefix(Self.readAhead) { reader.request(samples) }
+        for (index, samples) in miniBatches.enumerated() {
+            let activations = try reader.next(own[index])
+            if index + Self.readAhead < own.count { reader.request(own[index + Self.readAhead]) }
+            try body(samples, own[index], activations)
+        }
+    }
+
+    /// Gives each slot an owner: where the plan is one stage, whoever computed it, so that nothing has to move;
+    /// otherwise in proportion to the ranks' speeds.
+    ///
+    /// - Parameter speeds: of all ranks of the world, in any unit.
+    static func owners(_ plan: Plan, speeds: [Double]) -> [Int] {
+        let slots = plan.miniBatchSize
+        let usesAll = plan.stages[0].ranks.count == speeds.count
+        if plan.stages.count == 1, usesAll {
+            return (0..<slots).map { plan.stages[0].ranks[Placement.position(ofSlot: $0, plan, stage: 0)] }
+        }
+        // Largest remainders: whole slots as near to the speeds as they can be.
+        let total = speeds.reduce(0, +)
+        let exact = speeds.map { $0 / total * Double(slots) }
+        var counts = exact.map { Int($0) }
+        let order = exact.indices.sorted { exact[$0] - exact[$0].rounded(.down) > exact[$1] - exact[$1].rounded(.down) }
+        for rank in order.prefix(slots - counts.reduce(0, +)) { counts[rank] += 1 }
+        return counts.enumerated().flatMap { [Int](repeating: $0, count: $1) }
+    }
+}

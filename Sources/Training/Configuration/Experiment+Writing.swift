@@ -1,0 +1,81 @@
+import Support
+
+extension Experiment {
+    /// The resolved experiment: every key, in the order of the documentation.
+    public var json: JSONValue {
+        .dictionary([
+            ("name", .string(name)),
+            (
+                "model",
+                .dictionary([
+                    ("path", .string(model.path)), ("initialization", .string(model.initialization.rawValue)),
+                    ("seed", JSONValue(model.seed)),
+                ])
+            ),
+            ("task", taskJSON),
+            (
+                "technique",
+                .dictionary([
+                    ("kind", "parallel_adapters"), ("reduction_factor", JSONValue(technique.reductionFactor)),
+                    ("adapter", "transformer"), ("initialization", "pruned"),
+                    ("merge", .string(technique.merge.rawValue)),
+                ])
+            ),
+            ("training", trainingJSON),
+            (
+                "parallelism",
+                .dictionary([
+                    ("system", .string(parallelism.system.rawValue)), ("plan", parallelism.plan ?? .null),
+                    ("planner", .string(parallelism.planner.rawValue)),
+                ])
+            ),
+            (
+                "device",
+                .dictionary([
+                    ("memory_budget_bytes", JSONValue(optional: device.memoryBudgetBytes)),
+                    ("threads", JSONValue(device.threads)),
+                ])
+            ),
+            (
+                "cache",
+                .dictionary([
+                    ("enabled", .bool(cache.isEnabled)), ("directory", cache.directory.map(JSONValue.string) ?? .null),
+                    ("precision", "float32"), ("keep", .bool(cache.keep)),
+                ])
+            ),
+            ("output", .dictionary([("directory", .string(outputDirectory))])),
+        ])
+    }
+
+    private var taskJSON: JSONValue {
+        .dictionary([
+            ("kind", .string(task.kind.rawValue)), ("name", task.name.map { .string($0.rawValue) } ?? .null),
+            ("train", .string(task.train)), ("validation", task.validation.map(JSONValue.string) ?? .null),
+            ("max_sequence_length", JSONValue(task.maximumSequenceLength)),
+            ("pooling", pooling.map { .string($0.rawValue) } ?? .null),
+            ("labels", task.labels.map { .array($0.map(JSONValue.string)) } ?? .null),
+            ("label_style", .string(task.labelStyle.rawValue)), ("train_limit", JSONValue(optional: task.trainLimit)),
+            ("validation_limit", JSONValue(optional: task.validationLimit)),
+        ])
+    }
+
+    private var trainingJSON: JSONValue {
+        .dictionary([
+            ("epochs", JSONValue(training.epochs)), ("mini_batch_size", JSONValue(training.miniBatchSize)),
+            ("micro_batch_count", JSONValue(optional: training.microBatchCount)),
+            ("learning_rate", JSONValue(training.learningRate)), ("weight_decay", JSONValue(training.weightDecay)),
+            ("optimizer", .string(training.optimizer.rawValue)), ("warmup_steps", JSONValue(training.warmupSteps)),
+            ("warmup_ratio", JSONValue(optional: training.warmupRatio)),
+            ("schedule", .string(training.schedule.rawValue)),
+            ("max_gradient_norm", JSONValue(optional: training.maximumGradientNorm)),
+            ("dropout", JSONValue(optional: training.dropout)), ("shuffle", .bool(training.isShuffled)),
+            ("seed", JSONValue(training.seed)), ("max_steps", JSONValue(optional: training.maximumSteps)),
+        ])
+    }
+}
+
+extension JSONValue {
+    /// A number, or null.
+    init(optional number: Int?) { self = number.map { JSONValue($0) } ?? .null }
+    init(optional number: Double?) { self = number.map { JSONValue($0) } ?? .null }
+}

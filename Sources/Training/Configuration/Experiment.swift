@@ -1,0 +1,85 @@
+import Models
+import Planning
+import Support
+import TensorCore
+import TextData
+
+/// An experiment as a user writes it, with every default filled in: one JSON file is one run.
+public struct Experiment: Sendable {
+    public struct Model: Sendable {
+        public enum Initialization: String, Sendable, CaseIterable { case checkpoint, random }
+        /// A Hugging Face directory.
+        public var path: String
+        public var initialization = Initialization.checkpoint
+        /// Of the random weights.
+        public var seed = 0
+    }
+
+    public struct Training: Sendable {
+        public enum OptimizerKind: String, Sendable, CaseIterable { case adamw, sgd }
+        public var epochs = 3
+        public var miniBatchSize = 16
+        /// nil lets the planner choose.
+        public var microBatchCount: Int?
+        public var learningRate = 3e-4
+        public var weightDecay = 0.0
+        public var optimizer = OptimizerKind.adamw
+        public var warmupSteps = 0
+        /// A share of all steps; wins over `warmupSteps`.
+        public var warmupRatio: Double?
+        public var schedule = LearningRateSchedule.Decay.linear
+        /// nil does not clip.
+        public var maximumGradientNorm: Double? = 1.0
+        /// nil takes the model's own.
+        public var dropout: Double?
+        public var isShuffled = true
+        public var seed = 42
+        /// Ends the run, and is the length of the decay.
+        public var maximumSteps: Int?
+    }
+
+    public struct Parallelism: Sendable {
+        public enum System: String, Sendable, CaseIterable {
+            case pac
+            case ecoFL = "eco_fl"
+            case eddl, standalone, plan
+        }
+        public var system = System.pac
+        /// For `plan`: what `plan.json` holds, and where it came from.
+        public var plan: JSONValue?
+        public var planFile: String?
+        public var planner = PlannerKind.exact
+    }
+
+    public struct Device: Sendable {
+        public var memoryBudgetBytes: Int?
+        public var threads = 1
+    }
+
+    public struct Cache: Sendable {
+        public var isEnabled = true
+        /// nil puts the cache into the run directory.
+        public var directory: String?
+        public var keep = false
+    }
+
+    public var name: String
+    public var model: Model
+    public var task: TaskSpecification
+    /// nil takes what the checkpoint says.
+    public var pooling: Pooling?
+    public var technique: ParallelAdaptersConfiguration
+    public var training: Training
+    public var parallelism: Parallelism
+    public var device: Device
+    public var cache: Cache
+    public var outputDirectory: String
+
+    /// The learning rates of a run of `stepCount` updates.
+    public func schedule(stepCount: Int) -> LearningRateSchedule {
+        let total = training.maximumSteps ?? stepCount
+        let warmup = training.warmupRatio.map { Int(($0 * Double(total)).rounded(.up)) } ?? training.warmupSteps
+        return LearningRateSchedule(
+            peak: training.learningRate, decay: training.schedule, warmupSteps: warmup, totalSteps: total)
+    }
+}

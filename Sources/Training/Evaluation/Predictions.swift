@@ -1,0 +1,65 @@
+import MPI
+import Models
+import Support
+import TensorCore
+import TextData
+
+/// What a model said of each sample: rows of logits (classes, or one score), or the tokens of a text.
+public struct Predictions: Sendable {
+    public internal(set) var rows: [Int: [Float]] = [:]
+
+    /// Adds the rows of a batch of logits, one for each sample.
+    mutating func add(_ samples: [Int], _ logits: Tensor) {
+        let values = logits.values
+        for (index, sample) in samples.enumerated() {
+            rows[sample] = Array(values[index * logits.columns..<(index + 1) * logits.columns])
+        }
+    }
+
+    /// All ranks' predictions, on rank 0; nil elsewhere. Collective over the world.
+    func gathered(_ world: borrowing Communicator) throws -> Predictions? {
+        var bytes: [UInt8] = []
+        for (sample, values) in rows.sorted(by: { $0.key < $1.key }) {
+            for number in [Int64(sample), Int64(values.count)] {
+                withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
+            }
+            values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        }
+        guard let all = try world.gather(bytes) else { return nil }
+        var merged = Predictions()
+        for part in all {
+            part.withUnsafeBytes { raw in
+                var at = 0
+                while at < raw.count {
+                    let sample = Int(raw.loadUnaligned(fromByteOffset: at, as: Int64.self))
+                    let count = Int(raw.loadUnaligned(fromByteOffset: at + 8, as: Int64.self))
+                    merged.rows[sample] = (0..<count).map {
+                        raw.loadUnaligned(fromByteOffset: at + 16 + $0 * 4, as: Float.self)
+                    }
+                    at += 16 + count * 4
+                }
+            }
+        }
+        return merged
+    }
+
+    /// The task's figures of merit.
+    ///
+    /// - Throws: when a sample has no prediction.
+    public func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
+        let ordered = try (0..<dataset.count).map { sample in
+            guard let row = rows[sample] else {
+                throw Failure.run("evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)")
+            }
+            return row
+        }
+        switch task.problem {
+        case .classification: return task.metrics(classes: ordered.map(Self.largest), for: dataset)
+        case .regression: return task.metrics(scores: ordered.map { $0[0] }, for: dataset)
+        case .generation: return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
+        }
+    }
+
+    /// The index of the largest value, the lower one on ties.
+    static func largest(_ row: [Float]) -> Int { row.indices.reduce(0) { row[$1] > row[$0] ? $1 : $0 } }
+}

@@ -1,0 +1,115 @@
+import HDF5
+import Models
+import Reporting
+import Support
+import TensorCore
+
+/// What a file or directory of ours holds, told to a person or as JSON.
+public struct Inspection {
+    public let json: JSONValue
+    public let text: String
+
+    /// Looks at a cache file, a safetensors file, a checkpoint, an adapter or a run directory.
+    ///
+    /// - Throws: when nothing is there, or it is none of these, or it is damaged.
+    public init(_ path: String) throws {
+        guard fileExists(path) else { throw Failure.configuration("\(path): no such file or directory") }
+        if path.hasSuffix(".h5") || path.hasSuffix(".part") {
+            (json, text) = try Self.cache(path)
+        } else if path.hasSuffix(".safetensors") {
+            (json, text) = try Self.tensors(path)
+        } else if fileExists(path + "/adapter_config.json") {
+            (json, text) = try Self.adapter(path)
+        } else if fileExists(path + "/experiment.json") {
+            (json, text) = try Self.run(path)
+        } else if fileExists(path + "/config.json") {
+            (json, text) = try Self.checkpoint(path)
+        } else {
+            throw Failure.configuration(
+                "\(path): expected a cache file (.h5), a safetensors file, or a directory with config.json, "
+                    + "adapter_config.json or experiment.json")
+        }
+    }
+
+    private static func cache(_ path: String) throws -> (JSONValue, String) {
+        let file = try H5File.openForReading(path)
+        var attributes: [(String, JSONValue)] = []
+        for name in try file.attributeNames() {
+            switch try file.attribute(name) {
+            case .integer(let number): attributes.append((name, JSONValue(Int(number))))
+            case .double(let number): attributes.append((name, JSONValue(number)))
+            case .string(let text): attributes.append((name, .string(text)))
+            case .bool(let flag): attributes.append((name, .bool(flag)))
+            case nil: break
+            }
+        }
+        var table = Table([("dataset", .left), ("type", .left), ("shape", .left), ("size", .right)])
+        var datasets: [(String, JSONValue)] = []
+        for name in try file.datasetPaths() {
+            let dataset = try file.openDataset(name)
+            let shape = [dataset.rowCount] + dataset.rowShape
+            table.add([
+                name, dataset.type.rawValue, shape.map(String.init).joined(separator: " x "),
+                Format.bytes(dataset.rowCount * dataset.rowByteCount),
+            ])
+            datasets.append((name, .array(shape.map { JSONValue($0) })))
+        }
+        try file.close()
+        let lines = attributes.map { "\($0.0): \($0.1.string ?? $0.1.text())" }
+        return (
+            .dictionary([("attributes", .dictionary(attributes)), ("datasets", .dictionary(datasets))]),
+            lines.joined(separator: "\n") + "\n\n" + table.text
+        )
+    }
+
+    private static func tensors(_ path: String) throws -> (JSONValue, String) {
+        let file = try SafetensorsFile(path)
+        var table = Table([("tensor", .left), ("type", .left), ("shape", .left)])
+        let sorted = file.entries.sorted { $0.key < $1.key }
+        for (name, entry) in sorted {
+            table.add([name, entry.type, entry.shape.map(String.init).joined(separator: " x ")])
+        }
+        let count = sorted.reduce(0) { $0 + $1.value.count }
+        return (
+            .dictionary(sorted.map { ($0.key, .array($0.value.shape.map { JSONValue($0) })) }),
+            table.text + "\n\(sorted.count) tensors, \(Format.count(count)) numbers, fingerprint \(file.fingerprint)"
+        )
+    }
+
+    private static func checkpoint(_ path: String) throws -> (JSONValue, String) {
+        let checkpoint = try Checkpoint(path)
+        let family = try readModelFamily(checkpoint.configuration)
+        let fields: [(String, JSONValue)] = [
+            ("family", .string(family.name)), ("hidden_size", JSONValue(family.hiddenSize)),
+            ("vocabulary_size", JSONValue(family.vocabularySize)),
+            ("planner_layers", .array(family.plannerLayers.map { .string($0.name) })),
+            ("fingerprint", .string(checkpoint.fingerprint)),
+        ]
+        return (.dictionary(fields), describe(fields))
+    }
+
+    private static func adapter(_ path: String) throws -> (JSONValue, String) {
+        let configuration = try JSONValue(contentsOf: path + "/adapter_config.json")
+        let (_, tensorText) = try tensors(path + "/adapter_model.safetensors")
+        let fields = (configuration.members ?? []).map { ($0.key, $0.value) }
+        return (configuration, describe(fields) + "\n\n" + tensorText)
+    }
+
+    private static func run(_ path: String) throws -> (JSONValue, String) {
+        let log = path + "/metrics.jsonl"
+        let lines = try readFile(log).split(separator: UInt8(ascii: "\n"))
+        var kept: [JSONValue] = []
+        for (index, line) in lines.enumerated() {
+            let event = try JSONValue(parsing: Array(line), file: log, firstLine: index + 1)
+            if event["event"] != .string("step") { kept.append(event) }
+        }
+        return (
+            .dictionary([("experiment", try JSONValue(contentsOf: path + "/experiment.json")), ("events", .array(kept))]),
+            kept.map { $0.text() }.joined(separator: "\n")
+        )
+    }
+
+    private static func describe(_ fields: [(String, JSONValue)]) -> String {
+        fields.map { "\($0.0): \($0.1.string ?? $0.1.text())" }.joined(separator: "\n")
+    }
+}

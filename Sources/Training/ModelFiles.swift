@@ -1,0 +1,88 @@
+import Models
+import Support
+import TensorCore
+
+/// A model as an experiment names it: its family, and where its frozen tensors come from.
+public final class ModelFiles {
+    public let family: any ModelFamily
+    private let specification: Experiment.Model
+    private let configuration: JSONReader
+    /// Open while the backbone is in use.
+    private var checkpoint: Checkpoint?
+    /// Identifies the weights.
+    public let fingerprint: String
+
+    init(_ specification: Experiment.Model, ledger: Ledger) throws {
+        self.specification = specification
+        switch specification.initialization {
+        case .checkpoint:
+            let checkpoint = try Checkpoint(specification.path)
+            configuration = checkpoint.configuration
+            fingerprint = checkpoint.fingerprint
+            self.checkpoint = checkpoint
+        case .random:
+            configuration = try Checkpoint.readConfiguration(specification.path)
+            fingerprint = "random-\(specification.seed)"
+        }
+        family = try readModelFamily(configuration)
+        try checkShapes()
+    }
+
+    /// Every tensor of the model must be there with its shape, before any rank starts: stages build their slices later.
+    private func checkShapes() throws {
+        guard specification.initialization == .checkpoint else { return }
+        let steps = family.steps(of: 0..<family.plannerLayers.count)
+        _ = try BackboneSlice(family, steps: steps, source: frozenSource(Ledger()))
+    }
+
+    /// The backbone's tensors: a view of the mapped checkpoint, or drawn from the seed.
+    public func frozenSource(_ ledger: Ledger) throws -> any ParameterSource {
+        switch specification.initialization {
+        case .random: return RandomSource(seed: UInt64(specification.seed), ledger: ledger)
+        case .checkpoint:
+            if checkpoint == nil { checkpoint = try Checkpoint(specification.path) }
+            return CheckpointSource(checkpoint!, family: family, ledger: ledger)
+        }
+    }
+
+    /// A trained tensor's start from the checkpoint (a classifier that was saved with it); nil when it has none of this
+    /// shape.
+    public func storedValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
+        guard specification.initialization == .checkpoint,
+            let source = try frozenSource(Ledger()) as? CheckpointSource, let stored = source.storedName(of: name),
+            checkpoint!.shape(of: stored) == shape
+        else { return nil }
+        return try source.parameter(name, shape).values
+    }
+
+    /// Unmaps the checkpoint, once no tensor views it any more; it is mapped again when asked for.
+    public func release() { checkpoint = nil }
+
+    /// The pooling that the checkpoint declares (`1_Pooling/config.json` of sentence-transformers), else `cls`.
+    func declaredPooling() throws -> Pooling {
+        let path = specification.path + "/1_Pooling/config.json"
+        guard fileExists(path) else { return .cls }
+        let object = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+        return try object.optional("pooling_mode_mean_tokens")?.bool() == true ? .mean : .cls
+    }
+}
+
+/// Copies what another source gives, so that nothing keeps a checkpoint mapped: for the few frozen tensors that outlive
+/// the backbone.
+struct CopyingSource: ParameterSource {
+    private let base: any ParameterSource
+    private let ledger: Ledger
+
+    /// - Parameter base: gives its tensors under a ledger of its own, as only the copies stay.
+    init(_ base: any ParameterSource, ledger: Ledger) {
+        self.base = base
+        self.ledger = ledger
+    }
+
+    func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        let tensor = try base.parameter(name, shape, sharingGroup: sharingGroup)
+        let copy = Tensor(rows: tensor.rows, columns: tensor.columns, category: .weights, ledger: ledger)
+        copy.pointer.update(from: tensor.pointer, count: tensor.count)
+        return copy
+    }
+}

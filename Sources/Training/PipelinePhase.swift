@@ -1,0 +1,125 @@
+import MPI
+import Models
+import Planning
+import Support
+import TensorCore
+import TextData
+
+/// Training and evaluation through the plan's stages, with the backbone: the first epoch, and every epoch without a
+/// cache.
+///
+/// Making one is collective over the world. A rank that the plan leaves out has no model but takes part in the world's
+/// sums, which keeps it in step with the others.
+final class PipelinePhase {
+    let session: Session
+    let plan: Plan
+    /// This rank's stage; nil for a rank that is left out.
+    let model: StageModel?
+    private let placement: Placement?
+    private let exchange: BoundaryExchange?
+    private let runtime: StageRuntime?
+    private let synchronizer: GradientSynchronizer?
+
+    init(_ session: Session, _ plan: Plan) throws {
+        self.session = session
+        self.plan = plan
+        let family = session.model.family
+        let place = Placement(plan, rank: session.world.rank)
+        placement = place
+        let model = try session.world.agree {
+            try place.map {
+                try StageModel(
+                    family, session.modelConfiguration, steps: family.steps(of: $0.stage.layers),
+                    frozen: session.model.frozenSource(session.ledger), withBackbone: true, ledger: session.ledger)
+            }
+        }
+        self.model = model
+        let pipeline = PipelineCommunicator(try session.world.duplicate(name: "pipeline"))
+        let sideSize = family.hiddenSize / session.experiment.technique.reductionFactor
+        exchange = place.map {
+            BoundaryExchange($0, pipeline, family: family, sideSize: sideSize, ledger: session.ledger)
+        }
+        if let place, let model, let exchange {
+            runtime = StageRuntime(model, place, exchange)
+        } else {
+            runtime = nil
+        }
+        synchronizer = try GradientSynchronizer.make(
+            place, plan: plan, family: family, bucket: model?.parameters, world: session.world)
+    }
+
+    /// Sets the stage's trainable values to their start. Collective over the world.
+    ///
+    /// - Returns: the residual channels that the side network keeps.
+    func initialize() throws -> [Int] {
+        let residual = try AdapterStart.residualChannels(session)
+        try session.world.agree {
+            if let model { try AdapterStart.initialize(model, session: session, residual: residual) }
+        }
+        return residual
+    }
+
+    /// Trains an epoch, or what is left of the run's steps.
+    ///
+    /// - Parameter recorder: keeps the activations; nil without cache.
+    func trainEpoch(
+        _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, recorder: CacheRecorder?,
+        reporter: RunReporter
+    ) throws {
+        let builder = session.builder(dataset)
+        let dropout = session.dropout(epoch: epoch)
+        for samples in session.order(
+            sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
+        ).miniBatches(epoch: epoch) where !state.isFinished {
+            let start = MonotonicClock.seconds
+            model?.parameters.zeroGradients()
+            let result = try runtime?.train(samples: samples, builder: builder, dropout: dropout, recorder: recorder)
+            try synchronizer?.synchronize()
+            // One sum over the world: the loss, and each parameter's share of the squared norm once.
+            var totals = [result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0]
+            try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
+            let rate = state.learningRate
+            if let model {
+                state.step(model.parameters, squaredNorm: totals[1])
+            } else {
+                state.skip()
+            }
+            try reporter.step(
+                epoch: epoch, step: state.completedSteps, phase: .pipeline,
+                loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate, samples: samples.count,
+                tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+        }
+        try session.world.agree { try recorder?.finish() }
+    }
+
+    /// Predicts every sample of a data set; generation is greedy. Collective over the world.
+    ///
+    /// - Parameters: `recorder` keeps the activations that pass by (not those of generated texts); `maximumLength` bounds a
+    ///   generated text.
+    /// - Returns: on rank 0 all predictions; nil elsewhere.
+    func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws -> Predictions? {
+        let builder = session.builder(dataset)
+        var predictions = Predictions()
+        let generates = session.headKind == .languageModel
+        let generator =
+            generates
+            ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength) : nil
+        for samples in session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1) {
+            if let generator { try generator.generate(samples, builder: builder, into: &predictions) }
+            guard !generates || recorder != nil else { continue }
+            try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) { batch, state in
+                guard !generates else { return }
+                predictions.add(batch.sampleIDs, model!.logits(state, batch))
+            }
+        }
+        try session.world.agree { try recorder?.finish() }
+        return try predictions.gathered(session.world)
+    }
+}
+
+extension BatchBuilder {
+    /// Tokens of some samples in all stacks.
+    func tokenCount(_ samples: [Int]) -> Int {
+        samples.reduce(0) { $0 + tokenCount($1, .encoder) + (hasDecoder ? tokenCount($1, .decoder) : 0) }
+    }
+}

@@ -1,0 +1,103 @@
+import MPI
+import Models
+import Planning
+import Support
+import TensorCore
+import TextData
+
+/// Finds the plan of a run: profiles all ranks, plans on rank 0 and tells everyone; or takes the plan that a person wrote.
+public enum PlanChooser {
+    /// A plan, and the profile it was made from.
+    public struct Choice: Sendable {
+        public let plan: Plan
+        /// nil when the experiment brought its own plan.
+        public let profile: Profile?
+
+        /// How fast each rank runs the whole model, in any unit: what shares of cached epochs follow.
+        func speeds(worldSize: Int) -> [Double] {
+            guard let profile else { return [Double](repeating: 1, count: worldSize) }
+            return (0..<worldSize).map { rank in
+                let seconds = profile.layers.indices.reduce(0.0) {
+                    $0 + profile.backwardSeconds(device: rank, layer: $1, samples: 1)
+                }
+                return 1 / max(seconds, 1e-9)
+            }
+        }
+    }
+
+    /// Measures every rank. Collective over the world.
+    public static func profile(_ session: Session) throws -> Profile {
+        let dataset = session.train!
+        let hasTargets = session.model.family.generationTokens != nil
+        return try Profiler(
+            family: session.model.family, model: session.modelConfiguration,
+            dropout: session.experiment.training.dropout ?? session.model.family.dropout
+        ).run(
+            world: session.world, sourceLengths: (0..<dataset.count).map { dataset.input($0).count },
+            targetLengths: hasTargets ? (0..<dataset.count).map { dataset.target($0).count } : [],
+            miniBatchSize: session.experiment.training.miniBatchSize,
+            memoryBudget: session.experiment.device.memoryBudgetBytes)
+    }
+
+    /// Chooses. Collective over the world; the result is the same on every rank.
+    ///
+    /// - Throws: when no plan is feasible, or the given one does not fit the model, the world or the mini-batch.
+    static func choose(_ session: Session) throws -> Choice {
+        let experiment = session.experiment
+        let profile = experiment.parallelism.system == .plan ? nil : try profile(session)
+        let layerCount = session.model.family.plannerLayers.count
+        let size = experiment.training.miniBatchSize
+        let worldSize = session.world.size
+        let bytes = try session.world.fromRoot {
+            let plan = try Self.plan(experiment, profile)
+            try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
+            return Array(plan.json.text().utf8)
+        }
+        let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
+        return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile)
+    }
+
+    /// Plans from a profile, or reads the experiment's own plan. Not collective.
+    public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
+        let training = experiment.training
+        let (size, count) = (training.miniBatchSize, training.microBatchCount)
+        let memory = MemoryModel(optimizerStateMultiple: training.optimizer == .adamw ? 2 : 0)
+        switch experiment.parallelism.system {
+        case .plan:
+            let reader = JSONReader(
+                experiment.parallelism.plan!, file: experiment.parallelism.planFile ?? "parallelism.plan", line: 0)
+            return try Plan(reader, miniBatchSize: size)
+        case .pac:
+            return try Planner(kind: experiment.parallelism.planner, profile: profile!, memory: memory).plan(
+                miniBatchSize: size, microBatchCount: count)
+        case .standalone:
+            return try BaselinePlans.standalone(
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+        case .eddl:
+            return try BaselinePlans.eddl(
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+        case .ecoFL:
+            return try BaselinePlans.ecoFL(
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+        }
+    }
+
+    /// For evaluation and prediction: the experiment's plan if it brings one, else every rank with the whole model.
+    static func dataParallel(_ session: Session) throws -> Plan {
+        let experiment = session.experiment
+        let layers = 0..<session.model.family.plannerLayers.count
+        let (size, worldSize) = (experiment.training.miniBatchSize, session.world.size)
+        guard experiment.parallelism.system == .plan else {
+            let ranks = Array(0..<min(worldSize, size))
+            return Plan(
+                stages: [
+                    StagePlan(
+                        layers: layers, ranks: ranks,
+                        share: StagePlan.evenShare(sampleCount: size, rankCount: ranks.count))
+                ], microBatchCount: 1)
+        }
+        let plan = try Self.plan(experiment, nil)
+        try plan.validate(layerCount: layers.count, worldSize: worldSize, miniBatchSize: size)
+        return plan
+    }
+}

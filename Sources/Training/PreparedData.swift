@@ -1,0 +1,88 @@
+import Models
+import Support
+import TextData
+
+/// The data of a session: read, checked and tokenized on rank 0, received by the others.
+struct PreparedData {
+    let task: Task
+    private let headKind: HeadKind
+    private let tokenizer: Tokenizer
+    private let train: TokenizedDataset?
+    private let validation: TokenizedDataset?
+
+    /// What every rank knows after the broadcast.
+    struct Received {
+        let headKind: HeadKind
+        let tokenizerFingerprint: String
+        let train: TokenizedDataset?
+        let validation: TokenizedDataset?
+    }
+
+    init(_ experiment: Experiment, _ model: ModelFiles, _ data: Session.Data) throws {
+        tokenizer = try Tokenizer(contentsOf: experiment.model.path)
+        let family = model.family
+        guard tokenizer.vocabularySize <= family.vocabularySize else {
+            throw Failure.configuration(
+                "\(experiment.model.path): expected a tokenizer of at most \(family.vocabularySize) tokens, as the "
+                    + "model's embedding has rows, found \(tokenizer.vocabularySize)")
+        }
+        if let limit = family.maximumPositions, experiment.task.maximumSequenceLength > limit {
+            throw Failure.configuration(
+                "task.max_sequence_length: expected at most \(limit), the model's positions, found "
+                    + "\(experiment.task.maximumSequenceLength)")
+        }
+        task = try Task(
+            experiment.task, style: family.generationTokens == nil ? .encoder : .textToText, tokenizer: tokenizer)
+        switch task.problem {
+        case .classification(let labels): headKind = .classification(labels.count)
+        case .regression: headKind = .regression
+        case .generation: headKind = .languageModel
+        }
+        train = data == .trainAndValidation ? try task.load(.train) : nil
+        validation = data != .none && experiment.task.validation != nil ? try task.load(.validation) : nil
+    }
+
+    func serialized() -> [UInt8] {
+        let header = JSONValue.dictionary([
+            ("outputs", JSONValue(headKind.outputs)), ("tokenizer", .string(tokenizer.fingerprint)),
+        ])
+        var bytes: [UInt8] = []
+        for part in [Array(header.text().utf8), train?.serialized() ?? [], validation?.serialized() ?? []] {
+            withUnsafeBytes(of: Int64(part.count).littleEndian) { bytes.append(contentsOf: $0) }
+            bytes += part
+        }
+        return bytes
+    }
+}
+
+extension PreparedData.Received {
+    init(_ bytes: [UInt8]) throws {
+        var parts: [[UInt8]] = []
+        var start = 0
+        while start < bytes.count {
+            let count = bytes.withUnsafeBytes { Int($0.loadUnaligned(fromByteOffset: start, as: Int64.self)) }
+            parts.append(Array(bytes[start + 8..<start + 8 + count]))
+            start += 8 + count
+        }
+        let header = try JSONReader(JSONValue(parsing: parts[0], file: "prepared data"), file: "prepared data").object()
+        headKind = HeadKind(outputs: try header.required("outputs").integer())
+        tokenizerFingerprint = try header.required("tokenizer").string()
+        train = parts[1].isEmpty ? nil : try TokenizedDataset(serialized: parts[1])
+        validation = parts[2].isEmpty ? nil : try TokenizedDataset(serialized: parts[2])
+    }
+}
+
+extension HeadKind {
+    /// A number for the journey: -1 regression, 0 language model, otherwise the classes.
+    fileprivate var outputs: Int {
+        switch self {
+        case .regression: -1
+        case .languageModel: 0
+        case .classification(let count): count
+        }
+    }
+
+    fileprivate init(outputs: Int) {
+        self = outputs < 0 ? .regression : outputs == 0 ? .languageModel : .classification(outputs)
+    }
+}

@@ -1,0 +1,138 @@
+import MPI
+import Support
+import TensorCore
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// What a rank has to work with: its host, cores, memory and BLAS kernels.
+public struct HostDescription: Sendable, Equatable {
+    public var host: String
+    /// Cores that this process may use, by affinity and by the quota of its control groups; at least 1.
+    public var coreCount: Int
+    /// Bytes that could be allocated now, by the system's count and by the limits of the control groups.
+    public var availableMemoryBytes: Int
+    /// Bytes of the machine.
+    public var totalMemoryBytes: Int
+    /// The core type that the BLAS library chose ("Haswell").
+    public var blasCore: String
+    /// The value of `OPENBLAS_CORETYPE`, which overrides that choice; nil when it is not set.
+    public var blasCoreOverride: String?
+    /// Whether the processor has AVX-512.
+    public var hasAVX512: Bool
+
+    public init(
+        host: String, coreCount: Int, availableMemoryBytes: Int, totalMemoryBytes: Int, blasCore: String,
+        blasCoreOverride: String?, hasAVX512: Bool
+    ) {
+        self.host = host
+        self.coreCount = coreCount
+        self.availableMemoryBytes = availableMemoryBytes
+        self.totalMemoryBytes = totalMemoryBytes
+        self.blasCore = blasCore
+        self.blasCoreOverride = blasCoreOverride
+        self.hasAVX512 = hasAVX512
+    }
+
+    /// Describes this process. Not collective.
+    ///
+    /// - Throws: when the system does not tell its memory.
+    public static func current() throws -> HostDescription {
+        let resources = try HostResources.current()
+        return HostDescription(
+            host: MPIEnvironment.processorName, coreCount: resources.coreCount,
+            availableMemoryBytes: resources.availableMemoryBytes,
+            totalMemoryBytes: resources.totalMemoryBytes,
+            blasCore: blasCoreType, blasCoreOverride: getenv("OPENBLAS_CORETYPE").map { String(cString: $0) },
+            hasAVX512: resources.hasAVX512)
+    }
+
+    /// Every rank's description, by rank, on every rank. Collective.
+    public static func gather(_ world: borrowing Communicator) throws -> [HostDescription] {
+        let own = try world.agree { try current() }
+        return try world.allGather(Array(own.json.text().utf8)).enumerated().map { rank, bytes in
+            let file = "description of rank \(rank)"
+            return try HostDescription(JSONReader(JSONValue(parsing: bytes, file: file), file: file))
+        }
+    }
+
+    /// What keeps ranks from being as fast, or as alike, as they could be: a sentence for each thing and the ranks it
+    /// holds for.
+    ///
+    /// - Parameter hosts: by rank.
+    public static func warnings(_ hosts: [HostDescription]) -> [String] {
+        var causes: [(text: String, ranks: [Int])] = []
+        func add(_ text: String, _ rank: Int) {
+            if let index = causes.firstIndex(where: { $0.text == text }) {
+                causes[index].ranks.append(rank)
+            } else {
+                causes.append((text, [rank]))
+            }
+        }
+        for (rank, host) in hosts.enumerated() {
+            if let value = host.blasCoreOverride {
+                add(
+                    "OPENBLAS_CORETYPE is set to \"\(value)\": OpenBLAS uses its \(host.blasCore) kernels without "
+                        + "asking the processor", rank)
+            }
+            if host.hasAVX512, !wideBLASCores.contains(host.blasCore.lowercased()) {
+                add(
+                    "OpenBLAS uses its \(host.blasCore) kernels on a processor with AVX-512, where matrix products "
+                        + "could be up to twice as fast", rank)
+            }
+        }
+        var messages = causes.map { "\(Self.name($0.ranks)): \($0.text)" }
+        let cores = hosts.map(\.blasCore).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        if cores.count > 1 {
+            let parts = cores.map { core in
+                "\(core) on \(name(hosts.indices.filter { hosts[$0].blasCore == core }))"
+            }
+            messages.append(
+                "OpenBLAS kernels differ (\(parts.joined(separator: ", "))): ranks round differently, so results "
+                    + "depend on which rank computes what")
+        }
+        return messages
+    }
+
+    /// The core types whose kernels use AVX-512, in lower case: OpenBLAS is of two minds about the spelling.
+    private static let wideBLASCores: Set<String> = ["skylakex", "cooperlake", "sapphirerapids"]
+
+    /// "rank 2", "ranks 0, 1, 3".
+    private static func name(_ ranks: [Int]) -> String {
+        (ranks.count == 1 ? "rank " : "ranks ") + ranks.map(String.init).joined(separator: ", ")
+    }
+}
+
+extension HostDescription {
+    /// Reads a description, strictly.
+    ///
+    /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
+    public init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: [
+            "host", "cores", "available_memory_bytes", "total_memory_bytes", "blas_core",
+            "blas_core_override",
+            "avx512",
+        ])
+        self.init(
+            host: try object.required("host").string(),
+            coreCount: try object.required("cores").integer(in: 1...Int.max),
+            availableMemoryBytes: try object.required("available_memory_bytes").integer(in: 0...Int.max),
+            totalMemoryBytes: try object.required("total_memory_bytes").integer(in: 0...Int.max),
+            blasCore: try object.required("blas_core").string(),
+            blasCoreOverride: try object.optional("blas_core_override")?.string(),
+            hasAVX512: try object.required("avx512").bool())
+    }
+
+    public var json: JSONValue {
+        .dictionary([
+            ("host", JSONValue(host)), ("cores", JSONValue(coreCount)),
+            ("available_memory_bytes", JSONValue(availableMemoryBytes)),
+            ("total_memory_bytes", JSONValue(totalMemoryBytes)), ("blas_core", JSONValue(blasCore)),
+            ("blas_core_override", blasCoreOverride.map { JSONValue($0) } ?? .null),
+            ("avx512", .bool(hasAVX512)),
+        ])
+    }
+}

@@ -1,0 +1,110 @@
+import Support
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Cores and memory that this process may use, and what its processor can do.
+struct HostResources {
+    var coreCount: Int
+    var availableMemoryBytes: Int
+    var totalMemoryBytes: Int
+    var hasAVX512: Bool
+
+    #if os(Linux)
+        /// Asks the kernel: affinity, control groups, memory.
+        ///
+        /// - Throws: when `/proc` is missing or says nothing of the memory or the processors.
+        static func current() throws -> HostResources {
+            let groups = ControlGroups(
+                membership: readSystemFile("/proc/self/cgroup") ?? "",
+                mounts: readSystemFile("/proc/self/mountinfo") ?? "")
+            let memory = try MemoryInformation(try required("/proc/meminfo"), file: "/proc/meminfo")
+            let allowed = try allowedProcessorCount(
+                try required("/proc/self/status"), file: "/proc/self/status")
+            let quota = groups.processorLimit(readSystemFile).map { max(1, Int($0)) }
+            return HostResources(
+                coreCount: min(allowed, quota ?? allowed),
+                availableMemoryBytes: min(
+                    memory.availableBytes, groups.memoryLimit(readSystemFile) ?? memory.availableBytes),
+                totalMemoryBytes: memory.totalBytes,
+                hasAVX512: processorFlags(readSystemFile("/proc/cpuinfo") ?? "").contains("avx512f"))
+        }
+
+        private static func required(_ path: String) throws -> String {
+            guard let text = readSystemFile(path) else {
+                throw Failure.run("\(path): cannot be read: \(systemReason())")
+            }
+            return text
+        }
+    #else
+        /// Asks the kernel. It tells the machine's memory, not how much of it is free, so all of it counts as available.
+        ///
+        /// - Throws: when it does not tell the memory.
+        static func current() throws -> HostResources {
+            guard let memory = number("hw.memsize") else {
+                throw Failure.run("sysctl hw.memsize: cannot be read: \(systemReason())")
+            }
+            return HostResources(
+                coreCount: max(1, number("hw.ncpu") ?? 1), availableMemoryBytes: memory,
+                totalMemoryBytes: memory,
+                hasAVX512: number("hw.optional.avx512f") == 1)
+        }
+
+        private static func number(_ name: String) -> Int? {
+            var value: Int64 = 0
+            var size = MemoryLayout<Int64>.size
+            return sysctlbyname(name, &value, &size, nil, 0) == 0 ? Int(value) : nil
+        }
+    #endif
+}
+
+/// What `/proc/meminfo` tells.
+public struct MemoryInformation: Sendable, Equatable {
+    public let totalBytes: Int
+    /// What could be allocated without swapping.
+    public let availableBytes: Int
+
+    /// - Throws: a run failure that names the file and the line that is missing.
+    public init(_ text: String, file: String) throws {
+        func bytes(_ key: String) throws -> Int {
+            for line in text.split(separator: "\n") where line.hasPrefix(key + ":") {
+                let fields = line.split(whereSeparator: \.isWhitespace)
+                if fields.count == 3, fields[2] == "kB", let count = Int(fields[1]) { return count * 1024 }
+            }
+            throw Failure.run("\(file): expected a line \"\(key): NUMBER kB\", found none")
+        }
+        totalBytes = try bytes("MemTotal")
+        availableBytes = try bytes("MemAvailable")
+    }
+}
+
+/// The processors that the scheduler may put a process on, from the text of `/proc/self/status`
+/// ("Cpus_allowed_list: 0-3,6").
+///
+/// - Throws: a run failure that names the file and the line that is missing.
+public func allowedProcessorCount(_ text: String, file: String) throws -> Int {
+    for line in text.split(separator: "\n") where line.hasPrefix("Cpus_allowed_list:") {
+        let counts = line.drop { $0 != ":" }.dropFirst().split(separator: ",").map { part -> Int? in
+            let ends = part.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
+            guard let first = ends.first ?? nil, let last = ends.last ?? nil, first <= last else {
+                return nil
+            }
+            return last - first + 1
+        }
+        let sum = counts.reduce(0) { $0 + ($1 ?? 0) }
+        if sum > 0, !counts.contains(nil) { return sum }
+    }
+    throw Failure.run("\(file): expected a line \"Cpus_allowed_list: NUMBERS\", found none")
+}
+
+/// The features of the first processor in the text of `/proc/cpuinfo`.
+public func processorFlags(_ text: String) -> Set<Substring> {
+    for line in text.split(separator: "\n") where line.hasPrefix("flags") {
+        guard let colon = line.firstIndex(of: ":") else { continue }
+        return Set(line[line.index(after: colon)...].split(separator: " "))
+    }
+    return []
+}

@@ -1,0 +1,183 @@
+import Models
+import Planning
+import Support
+import TensorCore
+
+/// One planner layer by itself, with weights of the true shapes: what a rank measures.
+///
+/// Forward is the backbone's layer and the side network's advance past it, as in epoch 1; backward goes through the
+/// side network only. The head's forward includes the loss.
+final class LayerProbe {
+    /// What one pass took and held.
+    struct Pass {
+        var forwardSeconds: Double
+        var backwardSeconds: Double
+        /// Kept from forward to backward, the layer's result included and its input not.
+        var savedBytes: Int
+        /// In use beyond that at the worst moment.
+        var transientBytes: Int
+    }
+
+    /// Bytes of all parameters in their true shapes.
+    let parameterBytes: Int
+    let trainableBytes: Int
+
+    private let family: any ModelFamily
+    private let layer: PlannerLayer
+    private let model: StageModel
+    private let source: TiledSource
+    private let sideSize: Int
+    private let dropout: Double
+    private let seed: UInt64
+    private let ledger = Ledger()
+
+    /// - Parameter dropout: the probability in the side network; 0 for none.
+    /// - Throws: when the side network cannot be built for the family.
+    init(
+        _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration,
+        dropout: Double, seed: UInt64
+    ) throws {
+        self.family = family
+        self.layer = layer
+        self.dropout = dropout
+        self.seed = seed
+        sideSize = try family.reduced(by: configuration.adapters.reductionFactor).hiddenSize
+        // Where the same table is the head's matrix, its product takes every row.
+        source = try TiledSource(
+            seed: seed, shortened: layer.steps.contains(.head) ? nil : family.tokenEmbeddingName,
+            ledger: ledger)
+        model = try StageModel(
+            family, configuration, steps: layer.steps, frozen: source, withBackbone: true, ledger: ledger)
+        source.fill(model.parameters.values)
+        trainableBytes = model.parameters.count * MemoryLayout<Float>.stride
+        parameterBytes = source.parameterCount * MemoryLayout<Float>.stride + trainableBytes
+    }
+
+    /// Bytes in use at the worst moment of the last pass, weights included.
+    var peakBytes: Int { ledger.peakTotalBytes }
+
+    /// Runs the layer forward and backward on a micro-batch, several times.
+    ///
+    /// - Parameters:
+    ///   - head: what the batch's targets are for.
+    ///   - seconds: how long to repeat; at least `leastRepetitions` passes are made whatever they take.
+    /// - Returns: median times and the memory of one pass. The pass that warms up counts only if it is so long that
+    ///   warming up is a small part of it.
+    func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) -> Pass {
+        let batch = batch(samples, head)
+        let input = inputState(batch)
+        var result = run(batch, input)
+        var passes = result.forwardSeconds + result.backwardSeconds > Self.longPassSeconds ? [result] : []
+        let start = MonotonicClock.seconds
+        repeat {
+            passes.append(run(batch, input))
+        } while passes.count < Self.leastRepetitions
+            || (passes.count < Self.mostRepetitions && MonotonicClock.seconds - start < seconds)
+        result.forwardSeconds = TimingStatistics.median(passes.map(\.forwardSeconds))
+        result.backwardSeconds = TimingStatistics.median(passes.map(\.backwardSeconds))
+        return result
+    }
+
+    private static let leastRepetitions = 3
+    private static let mostRepetitions = 25
+    private static let longPassSeconds = 0.2
+
+    private func run(_ batch: MicroBatch, _ input: HiddenState?) -> Pass {
+        let input = input.map(Self.withLeaves)
+        let keys =
+            dropout > 0
+            ? DropoutKeys(probability: dropout, seed: seed, epoch: 1, sampleIDs: batch.sampleIDs) : nil
+        ledger.resetPeaks()
+        let before = liveBytes
+        let forwardStart = MonotonicClock.seconds
+        let state = model.forward(input, batch, dropout: keys)
+        let loss = model.head.map {
+            $0.loss(
+                model.logits(state, batch, dropout: keys), batch.targets,
+                weight: 1 / Float(batch.targets.termCount))
+        }
+        let forwardSeconds = MonotonicClock.seconds - forwardStart
+        let saved = liveBytes - before
+        let roots =
+            loss.map { [$0.root] } ?? [state.side.hidden] + (state.side.encoderOutput.map { [$0] } ?? [])
+        let seeds = loss.map { [$0.seed] } ?? roots.map { random($0.rows, $0.columns, .gradients) }
+        let backwardStart = MonotonicClock.seconds
+        TensorCore.backward(from: roots, seeds: seeds)
+        let backwardSeconds = MonotonicClock.seconds - backwardStart
+        let transient = ledger.peakTotalBytes - before - saved
+        // The input and the result belong to a pass until its end, as they do in training.
+        return withExtendedLifetime((input, state)) {
+            Pass(
+                forwardSeconds: forwardSeconds, backwardSeconds: backwardSeconds, savedBytes: saved,
+                transientBytes: transient)
+        }
+    }
+
+    private var liveBytes: Int { ledger.liveBytes.reduce(0, +) }
+
+    // MARK: What goes in
+
+    /// The state before the layer, outside the tape; nil before the first.
+    private func inputState(_ batch: MicroBatch) -> HiddenState? {
+        let previous: StackKind
+        var withMemory = false
+        switch layer.steps[0] {
+        case .embedding(let stack):
+            guard stack != family.stacks[0].kind else { return nil }
+            previous = family.stacks[0].kind
+        case .block(let stack, _):
+            previous = stack
+            withMemory = stack != family.stacks[0].kind
+        case .head: previous = family.lastStack.kind
+        }
+        func lane(_ columns: Int) -> Lane {
+            func hidden(_ stack: StackKind) -> Tensor {
+                random(batch.spans(stack).last!.upperBound, columns, .activations)
+            }
+            return Lane(hidden: hidden(previous), encoderOutput: withMemory ? hidden(.encoder) : nil)
+        }
+        return HiddenState(backbone: lane(family.hiddenSize), side: lane(sideSize))
+    }
+
+    /// The same state with the side network's tensors on the tape anew: a leaf keeps its gradient.
+    private static func withLeaves(_ state: HiddenState) -> HiddenState {
+        HiddenState(
+            backbone: state.backbone,
+            side: Lane(hidden: state.side.hidden.asLeaf, encoderOutput: state.side.encoderOutput?.asLeaf))
+    }
+
+    private func random(_ rows: Int, _ columns: Int, _ category: MemoryCategory) -> Tensor {
+        let tensor = Tensor(rows: rows, columns: columns, category: category, ledger: ledger)
+        source.fill(tensor)
+        return tensor
+    }
+
+    /// A micro-batch of random tokens.
+    private func batch(_ samples: [SampleLengths.Sample], _ head: HeadKind) -> MicroBatch {
+        let random = CounterRandom(seed: seed, name: "tokens")
+        var drawn: UInt64 = 0
+        func draw(_ count: Int, below limit: Int) -> [Int32] {
+            (0..<count).map { _ in
+                drawn += 1
+                return Int32(random.bits(at: drawn) % UInt64(limit))
+            }
+        }
+        let known = min(family.vocabularySize, TiledSource.shortenedRowCount)
+        let inputs = samples.map { draw($0.source, below: known) }
+        let hasDecoderInput = family.stacks.count > 1
+        let decoderInputs = hasDecoderInput ? samples.map { draw($0.target, below: known) } : []
+        let targets: Targets =
+            switch head {
+            case .languageModel:
+                .tokens(
+                    draw((hasDecoderInput ? decoderInputs : inputs).reduce(0) { $0 + $1.count }, below: known)
+                )
+            case .classification(let count): .classes(draw(samples.count, below: count))
+            case .regression: .scores([Float](repeating: 0.5, count: samples.count))
+            }
+        return MicroBatch(
+            sampleIDs: Array(samples.indices), inputs: inputs,
+            types: inputs.map { [Int32](repeating: 0, count: $0.count) },
+            decoderInputs: decoderInputs, targets: targets)
+    }
+}

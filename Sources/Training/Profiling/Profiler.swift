@@ -1,0 +1,219 @@
+import MPI
+import Models
+import Planning
+import Support
+
+/// Measures what the planner needs to know of every rank, layer and link.
+///
+/// Every kind of planner layer is timed by itself with weights of the true shapes that are made up, so no checkpoint
+/// is read and no rank holds more than one layer; layers of one kind have the same times. A layer's parameters are
+/// counted with it although a stage may hold one table for several layers (tied embeddings, T5's position tables), so a
+/// stage's bytes are never counted too low.
+public struct Profiler: Sendable {
+    private let family: any ModelFamily
+    private let model: StageModel.Configuration
+    private let dropout: Double
+    private let seed: UInt64
+
+    /// - Parameter dropout: the probability in the side network during training; 0 for none.
+    public init(
+        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, seed: UInt64 = 0
+    ) {
+        self.family = family
+        self.model = model
+        self.dropout = dropout
+        self.seed = seed
+    }
+
+    /// Measures, and returns the same profile on every rank.
+    ///
+    /// Collective; all arguments but the memory budget are the same on every rank. All ranks measure at the same time,
+    /// as they will train. Times are medians, levelled so that more samples never take less.
+    ///
+    /// - Parameters:
+    ///   - sourceLengths: tokens of each sample's input, of all samples or of some that stand for them.
+    ///   - targetLengths: tokens of each sample's target; empty for models without a decoder behind an encoder.
+    ///   - memoryBudget: bytes that training may use on this rank; nil for no limit. Measuring keeps to it, and to the
+    ///     memory available, by leaving out micro-batches that would go beyond on any rank.
+    /// - Throws: when the model cannot be built, there are no samples, or MPI fails; on every rank.
+    public func run(
+        world: borrowing Communicator, sourceLengths: [Int], targetLengths: [Int], miniBatchSize: Int,
+        memoryBudget: Int?
+    ) throws -> Profile {
+        precondition(miniBatchSize >= 1, "a mini-batch has samples")
+        let lengths = try SampleLengths(sources: sourceLengths, targets: targetLengths)
+        let host = try world.agree { try HostDescription.current() }
+        var sizes = Self.microBatchSizes(
+            miniBatchSize: miniBatchSize, tokensPerSample: lengths.mean.source + lengths.mean.target)
+        let limit = min(memoryBudget ?? host.availableMemoryBytes, host.availableMemoryBytes)
+        var measured: [LayerKind: MeasuredLayer] = [:]
+        for layer in family.plannerLayers where measured[LayerKind(layer)] == nil {
+            let measurement = try measure(layer, lengths, sizes, limit: limit, world)
+            sizes = Array(sizes.prefix(measurement.passes.count))
+            measured[LayerKind(layer)] = measurement
+        }
+        let links = try LinkProbe.measure(world)
+        let device = DeviceProfile(
+            rank: world.rank, host: host.host, coreCount: host.coreCount,
+            memoryBytes: host.availableMemoryBytes, memoryBudgetBytes: memoryBudget, blasCore: host.blasCore,
+            microBatchSizes: sizes,
+            layers: family.plannerLayers.map { measured[LayerKind($0)]!.times(sizeCount: sizes.count) })
+        let layers = try layerProfiles(measured, sizes: sizes)
+        return try Self.share(device, layers, links, lengths.mean, world)
+    }
+
+    /// The micro-batch sizes that are timed: powers of two and the mini-batch, evenly thinned to `mostSizes`.
+    ///
+    /// Beyond some thousand tokens the matrix products are as efficient as they get and time is linear in samples, as
+    /// the planner assumes beyond the largest size; so larger micro-batches are not timed. The two largest are then a
+    /// factor of 2 apart, as it is their difference that the planner goes on with.
+    public static func microBatchSizes(miniBatchSize: Int, tokensPerSample: Double) -> [Int] {
+        let most = max(1, Int(Double(mostTokens) / tokensPerSample))
+        var sizes = [1]
+        while sizes.last! * 2 <= min(miniBatchSize, most) { sizes.append(sizes.last! * 2) }
+        if miniBatchSize <= most, miniBatchSize > sizes.last! { sizes.append(miniBatchSize) }
+        guard sizes.count > mostSizes else { return sizes }
+        return (0..<mostSizes).map { sizes[$0 * (sizes.count - 1) / (mostSizes - 1)] }
+    }
+
+    private static let mostSizes = 5
+    private static let mostTokens = 2048
+    /// How long one layer is repeated at one size.
+    private static let secondsPerSize = 0.04
+
+    // MARK: Layers
+
+    /// Layers that cost the same: of one kind and with the same number of steps, as a decoder's first block also looks
+    /// its tokens up.
+    private struct LayerKind: Hashable {
+        let kind: PlannerLayer.Kind
+        let stepCount: Int
+
+        init(_ layer: PlannerLayer) {
+            kind = layer.kind
+            stepCount = layer.steps.count
+        }
+    }
+
+    /// A kind of layer on this rank, with one pass for each size that fitted.
+    private struct MeasuredLayer {
+        let parameterBytes: Int
+        let trainableBytes: Int
+        var passes: [LayerProbe.Pass] = []
+
+        func times(sizeCount: Int) -> LayerTimes {
+            LayerTimes(
+                forwardSeconds: TimingStatistics.nonDecreasing(
+                    passes.prefix(sizeCount).map(\.forwardSeconds)),
+                backwardSeconds: TimingStatistics.nonDecreasing(
+                    passes.prefix(sizeCount).map(\.backwardSeconds)))
+        }
+    }
+
+    /// Measures one layer at each size, all ranks together, until a size would not fit on one of them.
+    private func measure(
+        _ layer: PlannerLayer, _ lengths: SampleLengths, _ sizes: [Int], limit: Int,
+        _ world: borrowing Communicator
+    ) throws -> MeasuredLayer {
+        let probe = try world.agree { try LayerProbe(layer, family, model, dropout: dropout, seed: seed) }
+        var result = MeasuredLayer(parameterBytes: probe.parameterBytes, trainableBytes: probe.trainableBytes)
+        for (index, size) in sizes.enumerated() {
+            // Bytes grow in proportion to the samples; that weights do not makes this an upper bound.
+            let expected = index == 0 ? 0 : probe.peakBytes * size / sizes[index - 1]
+            // Every rank learns whether one cannot go on, and they begin together.
+            guard try world.allReduceMax(Int64(expected > limit ? 1 : 0)) == 0 else { break }
+            result.passes.append(
+                probe.measure(
+                    lengths.microBatch(of: size), head: model.head, seconds: Self.secondsPerSize))
+        }
+        return result
+    }
+
+    private func layerProfiles(_ measured: [LayerKind: MeasuredLayer], sizes: [Int]) throws -> [LayerProfile]
+    {
+        let layers = family.plannerLayers
+        let sideSize = try family.reduced(by: model.adapters.reductionFactor).hiddenSize
+        let (last, samples) = (sizes.count - 1, Double(sizes[sizes.count - 1]))
+        return layers.enumerated().map { index, layer in
+            let layerMeasured = measured[LayerKind(layer)]!
+            func bytesPerToken(_ direction: BoundaryExchange.Direction) -> TokenCounts {
+                guard index + 1 < layers.count else { return TokenCounts(source: 0) }
+                let boundary = BoundaryExchange.Boundary(before: index + 1, family, sideSize: sideSize)
+                return boundary.payload(direction, withMemory: boundary.withMemory).bytesPerToken(in: family)
+            }
+            return LayerProfile(
+                name: layer.name, kind: layer.kind.profiled, parameterBytes: layerMeasured.parameterBytes,
+                trainableBytes: layerMeasured.trainableBytes, forwardBytesPerToken: bytesPerToken(.forward),
+                backwardBytesPerToken: bytesPerToken(.backward),
+                savedBytesPerSample: Double(layerMeasured.passes[last].savedBytes) / samples,
+                transientBytesPerSample: Double(layerMeasured.passes[last].transientBytes) / samples)
+        }
+    }
+
+    // MARK: Sharing
+
+    /// Brings all ranks' devices and links together. Collective; the layers are those of rank 0.
+    private static func share(
+        _ device: DeviceProfile, _ layers: [LayerProfile], _ links: [LinkProfile], _ meanTokens: TokenCounts,
+        _ world: borrowing Communicator
+    ) throws -> Profile {
+        let own: JSONValue = .dictionary([
+            ("device", device.json), ("links", .array(links.map(\.message))),
+        ])
+        let gathered = try world.gather(Array(own.text().utf8))
+        let text = try world.fromRoot {
+            var devices: [DeviceProfile] = []
+            var allLinks: [LinkProfile] = []
+            for (rank, bytes) in gathered!.enumerated() {
+                let file = "profile of rank \(rank)"
+                let object = try JSONReader(JSONValue(parsing: bytes, file: file), file: file).object()
+                devices.append(try DeviceProfile(try object.required("device")))
+                allLinks += try object.required("links").array().map {
+                    try LinkProfile(message: $0, from: rank)
+                }
+            }
+            let profile = try Profile(
+                devices: devices, layers: layers,
+                links: allLinks.sorted { ($0.ranks.0, $0.ranks.1) < ($1.ranks.0, $1.ranks.1) },
+                meanTokens: meanTokens)
+            return Array(profile.json.text().utf8)
+        }
+        return try Profile(JSONReader(JSONValue(parsing: text, file: "profile"), file: "profile"))
+    }
+}
+
+extension PlannerLayer.Kind {
+    fileprivate var profiled: LayerProfile.Kind {
+        switch self {
+        case .embedding: .embedding
+        case .encoder: .encoderBlock
+        case .decoder: .decoderBlock
+        case .head: .head
+        }
+    }
+}
+
+extension Payload {
+    /// Bytes for each token of a sample's source and target. A model of one stack has source tokens only.
+    fileprivate func bytesPerToken(in family: any ModelFamily) -> TokenCounts {
+        parts.reduce(into: TokenCounts(source: 0)) { sum, part in
+            let bytes = Double(part.columns * MemoryLayout<Float>.stride)
+            if part.stack == family.stacks[0].kind { sum.source += bytes } else { sum.target += bytes }
+        }
+    }
+}
+
+extension LinkProfile {
+    /// The link as its lower rank tells rank 0: the other rank, bytes per second, seconds.
+    fileprivate var message: JSONValue {
+        [JSONValue(ranks.1), JSONValue(bandwidth), JSONValue(latencySeconds)]
+    }
+
+    fileprivate init(message: JSONReader, from rank: Int) throws {
+        let parts = try message.array()
+        guard parts.count == 3 else { throw message.failure(expected: "three numbers") }
+        self.init(
+            ranks: (rank, try parts[0].integer()), bandwidth: try parts[1].number(),
+            latencySeconds: try parts[2].number())
+    }
+}

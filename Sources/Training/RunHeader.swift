@@ -1,0 +1,82 @@
+import Models
+import Planning
+import Reporting
+import Support
+import TensorCore
+import TextData
+
+/// What a run says of itself before it starts: the ranks, the plan, the model and the data.
+struct RunHeader {
+    let session: Session
+    let choice: PlanChooser.Choice
+    let hosts: [HostDescription]
+    let directory: RunDirectory
+
+    /// Trainable scalars of the whole model.
+    func trainableCount() throws -> Int {
+        try StageModel.declarations(session.model.family, session.modelConfiguration, steps: allSteps)
+            .reduce(0) { $0 + $1.count }
+    }
+
+    /// Scalars of the whole model: the frozen backbone and head, each tensor once, and the trainable ones.
+    func totalCount() throws -> Int {
+        let family = session.model.family
+        let declaring = DeclaringSource()
+        _ = try BackboneSlice(family, steps: allSteps, source: declaring)
+        _ = try TaskHead(
+            family, session.headKind, pooling: session.pooling, frozen: declaring, trainable: DeclaringSource())
+        var names: Set<String> = []
+        let frozen = declaring.declarations.reduce(0) { names.insert($1.name).inserted ? $0 + $1.count : $0 }
+        return try frozen + trainableCount()
+    }
+
+    /// Writes the header through the reporter and the `start` event.
+    func write(_ reporter: RunReporter) throws {
+        let family = session.model.family
+        let (trainable, total) = (try trainableCount(), try totalCount())
+        if directory.isRenamed {
+            reporter.note(
+                "\(session.experiment.outputDirectory) exists; this run goes to \(directory.path) (--overwrite replaces it)")
+        }
+        var table = Table([
+            ("rank", .right), ("host", .left), ("cores", .right), ("memory", .right), ("BLAS", .left),
+            ("stage", .right), ("layers", .left), ("share", .right),
+        ])
+        for (rank, host) in hosts.enumerated() {
+            let place = Placement(choice.plan, rank: rank)
+            table.add([
+                "\(rank)", host.host, "\(host.coreCount)", Format.bytes(host.availableMemoryBytes), host.blasCore,
+                place.map { "\($0.stageIndex)" } ?? "-",
+                place.map { "\($0.stage.layers.lowerBound)-\($0.stage.layers.upperBound - 1)" } ?? "cached epochs only",
+                place.map { "\($0.stage.share[$0.position])/\(choice.plan.microBatchSize)" } ?? "-",
+            ])
+        }
+        reporter.note(table.text)
+        for warning in HostDescription.warnings(hosts) { reporter.note("warning: \(warning)") }
+        reporter.note(
+            "\(family.name) model \(session.experiment.model.path): \(family.plannerLayers.count) layers, "
+                + "\(Format.count(trainable)) of \(Format.count(total)) parameters are trained "
+                + "(\(Format.percent(Double(trainable) / Double(total))))")
+        let train = session.train!
+        reporter.note(
+            "\(train.count) training and \(session.validation?.count ?? 0) validation samples, "
+                + "\(train.truncatedCount + (session.validation?.truncatedCount ?? 0)) truncated; first: "
+                + (session.task?.preview(train) ?? ""))
+        if let predicted = choice.plan.predicted {
+            reporter.note(
+                "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "
+                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.stepSeconds)) a step with the backbone")
+        }
+        try reporter.event(
+            "start",
+            [
+                ("ranks", JSONValue(hosts.count)), ("hosts", .array(hosts.map { .string($0.host) })),
+                ("trainable_parameters", JSONValue(trainable)), ("total_parameters", JSONValue(total)),
+                ("model_hash", .string(session.model.fingerprint)),
+            ])
+    }
+
+    private var allSteps: [LayerStep] {
+        session.model.family.steps(of: 0..<session.model.family.plannerLayers.count)
+    }
+}

@@ -1,0 +1,132 @@
+import Reporting
+import Support
+import TextData
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Tells the person at the terminal and the metrics log how a run goes. Silent on all ranks but 0.
+public final class RunReporter {
+    public enum Phase: String { case pipeline, cached }
+
+    private let log: MetricsLog?
+    private let progress: ProgressLine?
+    private let start = MonotonicClock.seconds
+    private var expected = Expectation()
+    private var epochLoss = (sum: 0.0, samples: 0)
+    /// Peak bytes of this rank so far, for the progress line.
+    var peakBytes: () -> Int = { 0 }
+
+    /// Steps still to come, and what a step has taken so far.
+    private struct Expectation {
+        var remaining: [Phase: Int] = [:]
+        var seconds: [Phase: Double] = [:]
+        var counts: [Phase: Int] = [:]
+        var epochs = 0
+        var steps = 0
+
+        /// Seconds until the end; nil before anything was measured. A cached step that was never seen is taken for a
+        /// fifth of one with the backbone.
+        var remainingSeconds: Double? {
+            guard let pipeline = mean(.pipeline) ?? mean(.cached) else { return nil }
+            let cached = mean(.cached) ?? pipeline / 5
+            return Double(remaining[.pipeline] ?? 0) * pipeline + Double(remaining[.cached] ?? 0) * cached
+        }
+
+        private func mean(_ phase: Phase) -> Double? {
+            counts[phase].map { seconds[phase]! / Double($0) }
+        }
+    }
+
+    /// - Parameter directory: the run directory, on rank 0; nil on the others.
+    init(directory: String?) throws {
+        log = try directory.map { try MetricsLog(path: $0 + "/metrics.jsonl") }
+        progress = directory == nil ? nil : ProgressLine(isTerminal: Self.isTerminal)
+    }
+
+    /// mpirun gives every rank a pseudo-terminal, whatever its own output is: only the one who started it knows, and says so
+    /// in the environment (scripts/run does).
+    private static var isTerminal: Bool? {
+        guard getenv("OMPI_COMM_WORLD_SIZE") != nil else { return nil }
+        return getenv("PAC_MPI_TERMINAL").map { String(cString: $0) } == "1"
+    }
+
+    /// A line that stays.
+    func note(_ text: String) { progress?.note(text) }
+
+    func event(_ name: String, _ fields: [(String, JSONValue)]) throws { try log?.append(name, fields) }
+
+    /// What lies ahead: steps in each phase.
+    func expect(pipelineSteps: Int, cachedSteps: Int, epochs: Int) {
+        expected.remaining = [.pipeline: pipelineSteps, .cached: cachedSteps]
+        expected.steps = pipelineSteps + cachedSteps
+        expected.epochs = epochs
+    }
+
+    func step(
+        epoch: Int, step: Int, phase: Phase, loss: Double, learningRate: Double, samples: Int, tokens: Int,
+        seconds: Double
+    ) throws {
+        guard let log, let progress else { return }
+        expected.remaining[phase, default: 0] -= 1
+        expected.seconds[phase, default: 0] += seconds
+        expected.counts[phase, default: 0] += 1
+        epochLoss.sum += loss * Double(samples)
+        epochLoss.samples += samples
+        try log.append(
+            "step",
+            [
+                ("epoch", JSONValue(epoch)), ("step", JSONValue(step)), ("phase", .string(phase.rawValue)),
+                ("loss", JSONValue(loss)), ("learning_rate", JSONValue(learningRate)), ("samples", JSONValue(samples)),
+                ("tokens", JSONValue(tokens)), ("seconds", JSONValue(seconds)),
+            ])
+        let remaining = expected.remainingSeconds.map { "  ETA \(Format.duration($0))" } ?? ""
+        progress.update(
+            "epoch \(epoch)/\(expected.epochs)  step \(step)/\(expected.steps)  \(phase.rawValue)  "
+                + "loss \(Format.fixed(loss, 4))  lr \(learningRate)  "
+                + "\(Format.rate(Double(samples) / seconds, "samples"))  \(Format.rate(Double(tokens) / seconds, "tokens"))  "
+                + "peak \(Format.bytes(peakBytes()))" + remaining)
+    }
+
+    /// Closes an epoch.
+    ///
+    /// - Parameter waitedForDisk: seconds that rank 0 waited for its cache file.
+    func epoch(_ epoch: Int, phase: Phase, seconds: Double, waitedForDisk: Double? = nil) throws {
+        guard log != nil else { return }
+        let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
+        epochLoss = (0, 0)
+        progress?.finish()
+        note(
+            "epoch \(epoch) (\(phase == .pipeline ? "with the backbone" : "from the cache")): "
+                + "loss \(Format.fixed(loss, 4)) in \(Format.duration(seconds))")
+        try event(
+            "epoch",
+            [
+                ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)), ("train_loss", JSONValue(loss)),
+                ("seconds", JSONValue(seconds)),
+            ] + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
+    }
+
+    func evaluation(_ epoch: Int, _ metrics: Metrics, samples: Int, seconds: Double) throws {
+        note(
+            "validation after epoch \(epoch): "
+                + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", "))
+        try event(
+            "evaluation",
+            [
+                ("epoch", JSONValue(epoch)), ("metrics", metrics.json), ("samples", JSONValue(samples)),
+                ("seconds", JSONValue(seconds)),
+            ])
+    }
+
+    /// Seconds since the run began.
+    var seconds: Double { MonotonicClock.seconds - start }
+}
+
+extension Metrics {
+    /// The `metrics` object of the log.
+    public var json: JSONValue { .dictionary(values.map { ($0.name, JSONValue($0.value)) }) }
+}

@@ -1,0 +1,172 @@
+import Models
+import Planning
+import Support
+import TensorCore
+
+/// Runs the schedule of one stage: the same action list that the simulator and the memory model read.
+final class StageRuntime {
+    /// What a mini-batch left on this rank.
+    struct Result {
+        /// Sum of the loss terms computed here; zero but on the last stage.
+        var lossSum = 0.0
+        /// Tokens computed here.
+        var tokenCount = 0
+    }
+
+    /// A micro-batch between its forward and its backward.
+    private struct InFlight {
+        var batch: MicroBatch
+        /// What was received: its side tensors are leaves whose gradients go back.
+        var received: HiddenState?
+        var state: HiddenState
+        var loss: Loss?
+    }
+
+    let model: StageModel
+    private let placement: Placement
+    private let exchange: BoundaryExchange
+    private var inFlight: [Int: InFlight] = [:]
+
+    init(_ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange) {
+        self.model = model
+        self.placement = placement
+        self.exchange = exchange
+    }
+
+    /// Runs forward and backward over a mini-batch and leaves gradients in the model's bucket.
+    ///
+    /// - Parameters:
+    ///   - samples: the mini-batch by slot.
+    ///   - dropout: makes the dropout keys of some samples; nil without dropout.
+    ///   - recorder: sees every micro-batch's activations as they are made.
+    func train(
+        samples: [Int], builder: BatchBuilder, dropout: (([Int]) -> DropoutKeys)?,
+        recorder: ActivationRecorder?
+    ) throws -> Result {
+        let actions = Schedule.oneForwardOneBackward(
+            stage: placement.stageIndex, stageCount: placement.plan.stages.count,
+            microBatchCount: placement.plan.microBatchCount)
+        let weight = 1 / Float(builder.termCount(samples))
+        var result = Result()
+        try run(actions, samples, builder) { action in
+            switch action {
+            case .forward(let m):
+                try forward(m, samples, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
+            case .backward(let m): backward(m)
+            default: break
+            }
+        }
+        return result
+    }
+
+    /// Runs forward only and hands the last stage's states to `body`, micro-batch by micro-batch.
+    func evaluate(
+        samples: [Int], builder: BatchBuilder, recorder: ActivationRecorder?,
+        _ body: (MicroBatch, HiddenState) throws -> Void
+    ) throws {
+        let actions = Schedule.forwardOnly(
+            stage: placement.stageIndex, stageCount: placement.plan.stages.count,
+            microBatchCount: placement.plan.microBatchCount)
+        var result = Result()
+        try model.parameters.values.ledger.withoutRecording {
+            try run(actions, samples, builder) { action in
+                guard case .forward(let m) = action else { return }
+                try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
+                if placement.isLastStage, let flight = inFlight.removeValue(forKey: m) {
+                    try body(flight.batch, flight.state)
+                }
+            }
+        }
+        inFlight = [:]
+    }
+
+    private func run(
+        _ actions: [PipelineAction], _ samples: [Int], _ builder: BatchBuilder,
+        compute: (PipelineAction) throws -> Void
+    ) throws {
+        try exchange.begin(
+            samples: samples, tokenCount: builder.tokenCount,
+            forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
+            backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
+        for action in actions {
+            switch action {
+            case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
+            case .forward, .backward: try compute(action)
+            case .sendForward(let m):
+                if let flight = inFlight[m] { try exchange.sendForward(m, flight.state, flight.batch) }
+                // The backbone's activations have left; only what backward needs stays.
+                inFlight[m]?.state.backbone = Lane(hidden: emptyTensor)
+            case .receiveBackward(let m): seeds[m] = try exchange.receiveBackward(m)
+            case .sendBackward(let m):
+                if let gradients = returned.removeValue(forKey: m) {
+                    try exchange.sendBackward(m, gradients.tensors, gradients.batch)
+                }
+            case .allReduceGradients, .optimizerStep: break  // the trainer's, once all stages have arrived
+            }
+        }
+        try exchange.finish()
+    }
+
+    private var received: [Int: HiddenState] = [:]
+    private var seeds: [Int: [Tensor]] = [:]
+    private var returned: [Int: (tensors: [Tensor], batch: MicroBatch)] = [:]
+    private var emptyTensor: Tensor {
+        Tensor(rows: 0, columns: 1, ledger: model.parameters.values.ledger)
+    }
+
+    private func forward(
+        _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?, dropout: (([Int]) -> DropoutKeys)?,
+        recorder: ActivationRecorder?, _ result: inout Result
+    ) throws {
+        let input = received.removeValue(forKey: m)
+        let rows = Array(samples[placement.slots(microBatch: m, sampleCount: samples.count)])
+        guard !rows.isEmpty else { return }
+        let batch = builder.batch(rows)
+        let keys = dropout?(rows)
+        recorder?.begin(batch)
+        let state = model.forward(
+            input, batch, dropout: keys, onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
+        try recorder?.end()
+        result.tokenCount += batch.tokenCount
+        var flight = InFlight(batch: batch, received: input, state: state)
+        if placement.isLastStage, let weight {
+            let loss = model.head!.loss(model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
+            result.lossSum += loss.sum
+            flight.loss = loss
+        }
+        inFlight[m] = flight
+    }
+
+    private func backward(_ m: Int) {
+        let seeds = seeds.removeValue(forKey: m)
+        guard let flight = inFlight.removeValue(forKey: m) else { return }
+        if let loss = flight.loss {
+            TensorCore.backward(from: [loss.root], seeds: [loss.seed])
+        } else {
+            let sent = [flight.state.side.hidden] + (flight.state.side.encoderOutput.map { [$0] } ?? [])
+            // A boundary inside the encoder carries no encoder result.
+            TensorCore.backward(from: Array(sent.prefix(seeds!.count)), seeds: seeds!)
+        }
+        if let input = flight.received {
+            let leaves = [input.side.hidden] + (input.side.encoderOutput.map { [$0] } ?? [])
+            returned[m] = (leaves.map(Self.gradient), flight.batch)
+        }
+    }
+
+    /// The gradient of a received leaf; zero where nothing used it.
+    private static func gradient(of leaf: Tensor) -> Tensor {
+        if let gradient = leaf.node?.gradient { return gradient }
+        let zeros = Tensor(rows: leaf.rows, columns: leaf.columns, category: .gradients, ledger: leaf.ledger)
+        zeros.fill(0)
+        return zeros
+    }
+}
+
+/// Sees the activations of a stage as they are made, micro-batch by micro-batch.
+protocol ActivationRecorder: AnyObject {
+    func begin(_ batch: MicroBatch)
+    /// b of a stack and layer: [n, d].
+    func record(_ stack: StackKind, _ layer: Int, _ activation: Tensor)
+    /// The micro-batch is complete.
+    func end() throws
+}

@@ -1,0 +1,31 @@
+import ArgumentParser
+import Planning
+import Support
+import Training
+
+struct PlanCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Choose stages, ranks and micro-batches from a profile. Needs no mpirun.")
+
+    @OptionGroup var arguments: ExperimentArguments
+
+    @Option(help: "What `pac-mpi profile` wrote.")
+    var profile: String
+
+    @Option(help: "Write the plan to a file that parallelism.plan accepts.")
+    var out: String?
+
+    @Flag(help: "Print the plan as JSON instead of a table.")
+    var json = false
+
+    func run() throws {
+        let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
+        let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
+        let plan = try PlanChooser.plan(experiment, profile)
+        try plan.validate(
+            layerCount: profile.layers.count, worldSize: profile.devices.count,
+            miniBatchSize: experiment.training.miniBatchSize)
+        if let out { try writeFileAtomically(plan.json.text(indented: true) + "\n", to: out) }
+        Output.line(json ? plan.json.text(indented: true) : plan.table(profile))
+    }
+}

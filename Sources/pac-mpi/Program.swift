@@ -1,0 +1,67 @@
+import MPI
+import Support
+import TensorCore
+import Training
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
+/// Starts and ends a command among the ranks of a job.
+enum Program {
+    /// Runs a command's body in the world of all ranks.
+    ///
+    /// The body receives the world and hands it to what it builds. A failure that all ranks share ends each of them in
+    /// order; one that a rank has alone ends the whole job at once.
+    static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
+        try MPIEnvironment.initialize()
+        setBLASThreadCount(1)
+        do {
+            try body(try Communicator.world())
+        } catch let failure as Failure where failure.isShared {
+            try MPIEnvironment.finalize()
+            throw failure
+        } catch {
+            let failure = error as? Failure ?? .run(String(describing: error))
+            let rank = MPIEnvironment.rankBeforeInitialization
+            if MPIEnvironment.sizeBeforeInitialization > 1 {
+                say("rank \(rank) (\(MPIEnvironment.processorName)): \(failure.message)")
+                MPIEnvironment.abort(status: failure.exitStatus)
+            }
+            throw failure
+        }
+        try MPIEnvironment.finalize()
+    }
+
+    /// Tells a failure once and ends the process with its status.
+    static func end(with failure: Failure) -> Never {
+        if MPIEnvironment.rankBeforeInitialization == 0 { say(failure.message) }
+        exit(failure.exitStatus)
+    }
+
+    /// One line on the standard error.
+    private static func say(_ message: String) { Output.write("pac-mpi: \(message)\n", to: STDERR_FILENO) }
+}
+
+/// Unbuffered text for a terminal or a pipe: it arrives in the order in which it was written, progress lines included.
+enum Output {
+    /// A line on the standard output.
+    static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+
+    /// Writes text to a descriptor; a reader that went away is no error of ours.
+    static func write(_ text: String, to descriptor: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress!, $0.count) }
+            guard count > 0 || errno == EINTR else { return }
+            bytes = bytes.dropFirst(max(0, count))
+        }
+    }
+}
+
+/// write(2), which the enumeration's own `write` would hide.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    write(descriptor, bytes, count)
+}

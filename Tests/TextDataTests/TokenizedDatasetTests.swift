@@ -1,0 +1,62 @@
+import Support
+import Testing
+import TextData
+
+@Suite struct TokenizedDatasetTests {
+    static let examples: [TokenizedDataset] = [
+        TokenizedDataset(
+            inputs: [[1, 2, 3], [], [4]], typeIDs: [[0, 1, 1], [], [0]], labels: .classes([2, 0, 1])),
+        TokenizedDataset(
+            inputs: [[7], [-8, 9]], labels: .scores([0.1, -3]), targets: [[1], [2, 3]], truncatedCount: 1),
+        TokenizedDataset(inputs: [[7]], labels: .texts(["e\u{301} 😀"]), targets: [[]]),
+        TokenizedDataset(inputs: [[1], [2]], labels: .none),
+    ]
+
+    @Test(arguments: 0..<4)
+    func `what is sent arrives`(index: Int) throws {
+        let dataset = Self.examples[index]
+        let bytes = dataset.serialized()
+        let copy = try TokenizedDataset(serialized: bytes)
+        #expect(copy == dataset)
+        #expect(copy.fingerprint == dataset.fingerprint)
+        #expect(copy.input(0) == dataset.input(0))
+        for count in 0..<bytes.count {
+            #expect(throws: Failure.self) { try TokenizedDataset(serialized: Array(bytes.prefix(count))) }
+        }
+        #expect(throws: Failure.self) { try TokenizedDataset(serialized: bytes + [0]) }
+    }
+
+    @Test func `damaged bytes never trap`() throws {
+        let bytes = Self.examples[1].serialized()
+        for index in bytes.indices {
+            for value: UInt8 in [0, 1, 0x7F, 0x80, 0xFF] {
+                var damaged = bytes
+                damaged[index] = value
+                if let dataset = try? TokenizedDataset(serialized: damaged) {
+                    for row in 0..<dataset.count { _ = dataset.input(row) }
+                }
+            }
+        }
+    }
+
+    @Test func `the fingerprint changes with every part`() {
+        func fingerprint(
+            _ inputs: [[Int32]] = [[1, 2], [3]], _ labels: TokenizedDataset.Labels = .classes([0, 1]),
+            types: [[Int32]]? = nil, targets: [[Int32]]? = nil, truncated: Int = 0
+        ) -> String {
+            TokenizedDataset(
+                inputs: inputs, typeIDs: types, labels: labels, targets: targets, truncatedCount: truncated
+            ).fingerprint
+        }
+        let all = [
+            fingerprint(), fingerprint([[1], [2, 3]]), fingerprint([[3], [1, 2]]),
+            fingerprint([[1, 2], [4]]),
+            fingerprint([[1, 2], [3], []], .classes([0, 1, 0])),
+            fingerprint([[1, 2], [3]], .classes([1, 1])),
+            fingerprint([[1, 2], [3]], .scores([0, 1])), fingerprint(types: [[0, 1], [0]]),
+            fingerprint(targets: [[1], [1]]), fingerprint(truncated: 1), fingerprint([[1, 2], [3]], .none),
+        ]
+        #expect(Set(all).count == all.count)
+        #expect(fingerprint() == fingerprint())
+    }
+}
