@@ -1,8 +1,9 @@
 import Models
 import Support
 import TensorCore
+import TextData
 
-/// The unit tables: position buckets, activation functions, and AdamW under a schedule with clipping.
+/// The unit tables: position buckets, activation functions, AdamW under a schedule with clipping, and GLUE.
 enum TableVerification {
     static func rows(_ directory: String) -> [VerificationReport.Row] {
         Comparisons.rows("tables", "") { comparisons in
@@ -10,9 +11,10 @@ enum TableVerification {
             try comparePositionBuckets(file, &comparisons)
             try compareActivationFunctions(file, &comparisons)
             let path = directory + "/tables.json"
-            let settings = try JSONReader(JSONValue(contentsOf: path), file: path).object().required("adamw")
-                .object()
-            try compareOptimizer(file, settings, &comparisons)
+            let tables = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+            try compareOptimizer(file, tables.required("adamw").object(), &comparisons)
+            let tokenizer = try Tokenizer(contentsOf: directory + "/../tokenizers/unigram_t5")
+            try GLUETableVerification(tokenizer).compare(tables, &comparisons)
         }
     }
 

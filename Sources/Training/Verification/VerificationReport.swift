@@ -1,3 +1,4 @@
+import Reporting
 import Support
 
 /// What a verification found: one row for each group of compared numbers.
@@ -38,28 +39,21 @@ public struct VerificationReport: Sendable {
             })
     }
 
-    /// The rows as lines of text in columns, with a heading.
+    /// The rows as a table for the terminal.
     public var table: String {
-        let heading = ["subject", "part", "group", "largest error", "tolerance", "", "where"]
-        let lines =
-            [heading]
-            + rows.map { row in
-                [
-                    row.subject, row.part, row.group, row.largestError.map { Self.short($0) } ?? "-",
-                    row.largestError == nil ? "-" : row.tolerance == 0 ? "exact" : Self.short(row.tolerance),
-                    row.passed ? "ok" : "FAILED",
-                    row.detail,
-                ]
-            }
-        let widths = heading.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
-        return lines.map { cells in
-            var line = ""
-            for (cell, width) in zip(cells, widths) {
-                line += cell + String(repeating: " ", count: width - cell.count + 2)
-            }
-            while line.last == " " { line.removeLast() }
-            return line + "\n"
-        }.joined()
+        var table = Table([
+            ("subject", .left), ("part", .left), ("group", .left), ("largest error", .right),
+            ("tolerance", .right),
+            ("", .left), ("where", .left),
+        ])
+        for row in rows {
+            let tolerance = row.tolerance == 0 ? "exact" : Self.short(row.tolerance)
+            table.add([
+                row.subject, row.part, row.group, row.largestError.map { Self.short($0) } ?? "-",
+                row.largestError == nil ? "-" : tolerance, row.passed ? "ok" : "FAILED", row.detail,
+            ])
+        }
+        return table.text
     }
 
     /// Two significant digits: "3.1e-06", "0", "inf".
@@ -88,6 +82,7 @@ enum ComparisonGroup: String {
     case positionBuckets = "position buckets"
     case activationFunctions = "activation functions"
     case optimizer = "AdamW with schedule and clipping"
+    case metrics
 
     var tolerance: Double {
         switch self {
@@ -96,7 +91,7 @@ enum ComparisonGroup: String {
         case .losses: 1e-5
         case .gradients: 2e-5
         case .finalParameters: 1e-3
-        case .activationFunctions, .optimizer: 1e-6
+        case .activationFunctions, .optimizer, .metrics: 1e-6
         }
     }
 }
