@@ -1,4 +1,5 @@
 import CBLAS
+import CKernels
 
 /// General matrix products through CBLAS, row-major, on raw pointers with leading dimensions.
 enum Matrix {
@@ -18,6 +19,9 @@ enum Matrix {
 
 /// What OpenBLAS found out about this processor ("Cooperlake"): ranks that differ round differently.
 public var blasCoreType: String { String(cString: openblas_get_corename()) }
+
+/// Prepares this process for computing: the allocator keeps what a step frees, for the next.
+public func prepareAllocator() { ck_keep_free_memory() }
 
 /// Lets every BLAS call use this many threads. One is right for a rank that owns one core.
 public func setBLASThreadCount(_ count: Int) { openblas_set_num_threads(Int32(count)) }

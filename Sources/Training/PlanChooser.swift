@@ -60,6 +60,7 @@ public enum PlanChooser {
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
+        let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudgetBytes) }
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = MemoryModel(optimizerStateMultiple: training.optimizer == .adamw ? 2 : 0)
         switch experiment.parallelism.system {
@@ -99,5 +100,18 @@ public enum PlanChooser {
         let plan = try Self.plan(experiment, nil)
         try plan.validate(layerCount: layers.count, worldSize: worldSize, miniBatchSize: size)
         return plan
+    }
+}
+
+extension Profile {
+    /// The profile with the experiment's memory budget in place of the one it was measured under; nil keeps that.
+    fileprivate func with(memoryBudget: Int?) throws -> Profile {
+        guard let memoryBudget else { return self }
+        let budgeted = devices.map { device in
+            var device = device
+            device.memoryBudgetBytes = memoryBudget
+            return device
+        }
+        return try Profile(devices: budgeted, layers: layers, links: links, meanTokens: meanTokens)
     }
 }

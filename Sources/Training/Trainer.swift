@@ -66,23 +66,30 @@ public final class Trainer {
             epochs: experiment.training.epochs)
 
         var metrics: Metrics?
+        var stepCount = 0
         if usesCache {
-            metrics = try trainWithCache(pipeline, state, residual)
+            (metrics, stepCount) = try trainWithCache(pipeline, state, residual)
         } else {
             for epoch in 1...experiment.training.epochs where !state.isFinished {
                 metrics = try pipelineEpoch(epoch, pipeline, state, cache: nil) ?? metrics
                 try save(try complete(from: pipeline, state: nil).model)
             }
             try MemoryReport.log(.pipeline, session, reporter)
+            stepCount = state.completedSteps
         }
-        try reporter.event("end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(state.completedSteps))])
+        try reporter.event("end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(
             directory: directory.path, adapter: adapterPath, metrics: metrics, seconds: reporter.seconds)
     }
 
     // MARK: Phases
 
-    private func trainWithCache(_ pipeline: PipelinePhase, _ state: TrainingState, _ residual: [Int]) throws -> Metrics? {
+    /// The first epoch with the backbone, the others from the cache.
+    ///
+    /// - Returns: the last metrics, on rank 0, and the number of updates.
+    private func trainWithCache(
+        _ pipeline: PipelinePhase, _ state: TrainingState, _ residual: [Int]
+    ) throws -> (Metrics?, Int) {
         let initial = try initialSideTensors(pipeline)
         let store = try CacheStore(session, choice.plan, directory)
         var metrics = try pipelineEpoch(1, pipeline, state, cache: store)
@@ -124,7 +131,7 @@ public final class Trainer {
             try MemoryReport.log(.cached, session, reporter)
         }
         try store.close(keep: session.experiment.cache.keep)
-        return metrics
+        return (metrics, cachedState.completedSteps)
     }
 
     /// One epoch with the backbone, and the evaluation after it.

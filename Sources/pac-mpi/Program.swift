@@ -17,6 +17,7 @@ enum Program {
     /// order; one that a rank has alone ends the whole job at once.
     static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
         try MPIEnvironment.initialize()
+        prepareAllocator()
         setBLASThreadCount(1)
         do {
             try body(try Communicator.world())

@@ -103,4 +103,7 @@ uint32_t ck_crc32c_portable(uint32_t crc, const void *bytes, size_t n);
 // ---- the allocator ----
 // Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
 void ck_return_free_memory(void);
+// Keeps freed blocks of up to 256 MB for reuse instead of giving each back: a step allocates what the last one freed,
+// and fresh pages from the system cost more than many a kernel. To be called once, before the first large allocation.
+void ck_keep_free_memory(void);
 #endif

@@ -16,8 +16,8 @@ final class StageRuntime {
     /// A micro-batch between its forward and its backward.
     private struct InFlight {
         var batch: MicroBatch
-        /// What was received: its side tensors are leaves whose gradients go back.
-        var received: HiddenState?
+        /// The side network's part of what was received: leaves whose gradients go back. The backbone's is not needed again.
+        var received: Lane?
         var state: HiddenState
         var loss: Loss?
     }
@@ -128,7 +128,7 @@ final class StageRuntime {
             input, batch, dropout: keys, onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
         try recorder?.end()
         result.tokenCount += batch.tokenCount
-        var flight = InFlight(batch: batch, received: input, state: state)
+        var flight = InFlight(batch: batch, received: input?.side, state: state)
         if placement.isLastStage, let weight {
             let loss = model.head!.loss(model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
             result.lossSum += loss.sum
@@ -148,7 +148,7 @@ final class StageRuntime {
             TensorCore.backward(from: Array(sent.prefix(seeds!.count)), seeds: seeds!)
         }
         if let input = flight.received {
-            let leaves = [input.side.hidden] + (input.side.encoderOutput.map { [$0] } ?? [])
+            let leaves = [input.hidden] + (input.encoderOutput.map { [$0] } ?? [])
             returned[m] = (leaves.map(Self.gradient), flight.batch)
         }
     }
