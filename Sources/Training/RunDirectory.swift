@@ -12,7 +12,9 @@ public struct RunDirectory: Sendable {
     /// Chooses and makes the directory; the same path on every rank. Collective over the world.
     ///
     /// - Throws: when it cannot be made or written to, on every rank the same.
-    static func make(_ experiment: Experiment, overwrite: Bool, world: borrowing Communicator) throws -> RunDirectory {
+    static func make(_ experiment: Experiment, overwrite: Bool, world: borrowing Communicator) throws
+        -> RunDirectory
+    {
         let wanted = experiment.outputDirectory
         let chosen = try world.fromRoot {
             var path = wanted
@@ -37,7 +39,8 @@ public struct RunDirectory: Sendable {
         }
         try world.agree {
             if world.rank == 0 {
-                try writeFileAtomically(experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
+                try writeFileAtomically(
+                    experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
             }
         }
         return directory

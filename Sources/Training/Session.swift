@@ -38,7 +38,8 @@ public final class Session {
             try adjust(&experiment)
             return Array(experiment.json.text().utf8)
         }
-        let experiment = try Experiment(JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
+        let experiment = try Experiment(
+            JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
         let model = try self.world.agree { try ModelFiles(experiment.model, ledger: Ledger()) }
         self.model = model

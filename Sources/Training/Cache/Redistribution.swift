@@ -46,7 +46,8 @@ struct Redistribution {
     ///   - miniBatches: the samples by slot, as they were computed.
     /// - Returns: bytes that this rank received from others.
     func move(
-        _ split: Split, from source: ActivationCacheFile?, to target: ActivationCacheFile, miniBatches: [[Int]],
+        _ split: Split, from source: ActivationCacheFile?, to target: ActivationCacheFile,
+        miniBatches: [[Int]],
         dataset: TokenizedDataset, builder: BatchBuilder, world: borrowing Communicator
     ) throws -> Int {
         var received = 0
@@ -111,7 +112,8 @@ struct Redistribution {
             var places: [Int] = []
             for stack in shapes[stage].stacks {
                 places.append(cursors[owners[slot]])
-                cursors[owners[slot]] += builder.tokenCount(sample, stack.stack) * shapes[stage].rowCount(stack)
+                cursors[owners[slot]] +=
+                    builder.tokenCount(sample, stack.stack) * shapes[stage].rowCount(stack)
             }
             reads.append((sample, places))
         }
@@ -140,7 +142,9 @@ struct Redistribution {
                 let rank = computer(slot, stage)
                 for part in shapes[stage].stacks {
                     let index = complete.stacks.firstIndex { $0.stack == part.stack }!
-                    let (width, all) = (shapes[stage].rowCount(part), complete.rowCount(complete.stacks[index]))
+                    let (width, all) = (
+                        shapes[stage].rowCount(part), complete.rowCount(complete.stacks[index])
+                    )
                     let first = part.layers.lowerBound * complete.hiddenSize
                     for token in 0..<builder.tokenCount(sample, part.stack) {
                         buffers[index].withUnsafeMutableBufferPointer {

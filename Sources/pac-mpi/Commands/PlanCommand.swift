@@ -5,7 +5,8 @@ import Training
 
 struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "plan", abstract: "Choose stages, ranks and micro-batches from a profile. Needs no mpirun.")
+        commandName: "plan",
+        abstract: "Choose stages, ranks and micro-batches from a profile. Needs no mpirun.")
 
     @OptionGroup var arguments: ExperimentArguments
 

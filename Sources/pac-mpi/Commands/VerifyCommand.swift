@@ -20,10 +20,12 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         setBLASThreadCount(1)
-        let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique).run()
+        let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique)
+            .run()
         Output.line(json ? report.json.text(indented: true) : report.table)
         guard report.passed else {
-            throw Failure.run("verify: \(report.rows.count { !$0.passed }) of \(report.rows.count) checks failed")
+            throw Failure.run(
+                "verify: \(report.rows.count { !$0.passed }) of \(report.rows.count) checks failed")
         }
     }
 }
