@@ -31,9 +31,11 @@ final class CacheStore {
         }
     }
 
-    /// Keeps the activations of a split as they are made; nil on a rank without a stage.
+    /// Keeps the activations of a split as they are made; nil on a rank without a stage, and for a split that no cached
+    /// epoch reads.
     func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
-        file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
+        guard keeps(split) else { return nil }
+        return file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
     }
 
     /// Gives every rank all layers of the samples of its slots. Collective over the world.
@@ -54,7 +56,7 @@ final class CacheStore {
         let mover = Redistribution(plan, family, owners: owners, thread: thread, ledger: session.ledger)
         var bytes = 0
         for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
-            guard let dataset else { continue }
+            guard let dataset, keeps(split) else { continue }
             let isShuffled = split == .train && session.experiment.training.isShuffled
             bytes += try mover.move(
                 split, from: source, to: target,
@@ -102,6 +104,9 @@ final class CacheStore {
             removeDirectoryIfEmpty(directory.cachePath)
         }
     }
+
+    /// A validation by generated texts runs the backbone again: its activations are of no use.
+    private func keeps(_ split: Split) -> Bool { split == .train || session.headKind != .languageModel }
 
     private func create(_ steps: [LayerStep]) throws -> ActivationCacheFile {
         let path = directory.cacheFile(rank: session.world.rank)

@@ -97,7 +97,7 @@ final class PipelinePhase {
 
     /// Predicts every sample of a data set; generation is greedy. Collective over the world.
     ///
-    /// - Parameters: `recorder` keeps the activations that pass by (not those of generated texts); `maximumLength` bounds a
+    /// - Parameters: `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
     ///   generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws
@@ -105,17 +105,17 @@ final class PipelinePhase {
     {
         let builder = session.builder(dataset)
         var predictions = Predictions()
-        let generates = session.headKind == .languageModel
         let generator =
-            generates
+            session.headKind == .languageModel
             ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength)
             : nil
         for samples in session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1) {
-            if let generator { try generator.generate(samples, builder: builder, into: &predictions) }
-            guard !generates || recorder != nil else { continue }
-            try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) { batch, state in
-                guard !generates else { return }
-                predictions.add(batch.sampleIDs, model!.logits(state, batch))
+            if let generator {
+                try generator.generate(samples, builder: builder, into: &predictions)
+            } else {
+                try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) {
+                    predictions.add($0.sampleIDs, model!.logits($1, $0))
+                }
             }
         }
         try session.world.agree { try recorder?.finish() }
