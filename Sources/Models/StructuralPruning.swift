@@ -7,7 +7,7 @@ import TensorCore
 /// An element scores ⌊|w| 2²⁴⌋ as a 64-bit integer, so sums do not depend on order; ties go to the lower index; kept
 /// indices ascend. One residual set R, from the columns of the token embedding, holds for the whole model.
 ///
-/// - Source: section 6 of the definition of Parallel Adapters; after Ladder Side-Tuning's structural pruning.
+/// - Source: after the structural pruning of Ladder Side-Tuning (Sung, Cho, Bansal 2022), made independent of order.
 public enum StructuralPruning {
     /// What one block keeps.
     public struct BlockPlan: Equatable, Sendable {

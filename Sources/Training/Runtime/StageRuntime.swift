@@ -3,7 +3,7 @@ import Planning
 import Support
 import TensorCore
 
-/// Runs the schedule of one stage: the same action list that the simulator and the memory model read.
+/// Runs one stage: interprets the action list that `Schedule` made.
 final class StageRuntime {
     /// What a mini-batch left on this rank.
     struct Result {
