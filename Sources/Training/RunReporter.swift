@@ -87,7 +87,7 @@ public final class RunReporter {
         let remaining = expected.remainingSeconds.map { "  ETA \(Format.duration($0))" } ?? ""
         progress.update(
             "epoch \(epoch)/\(expected.epochs)  step \(step)/\(expected.steps)  \(phase.rawValue)  "
-                + "loss \(Format.fixed(loss, 4))  lr \(learningRate)  "
+                + "loss \(Format.fixed(loss, 4))  lr \(Format.fixed(learningRate, 6))  "
                 + "\(Format.rate(Double(samples) / seconds, "samples"))  \(Format.rate(Double(tokens) / seconds, "tokens"))  "
                 + "peak \(Format.bytes(peakBytes()))" + remaining)
     }

@@ -41,6 +41,7 @@ public final class Session {
         let experiment = try Experiment(
             JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
+        setBLASThreadCount(experiment.device.threads)
         let model = try self.world.agree { try ModelFiles(experiment.model, ledger: Ledger()) }
         self.model = model
         try Self.compareFingerprints(model.fingerprint, self.world)

@@ -32,7 +32,12 @@ public final class Trainer {
         self.train = train
         directory = try RunDirectory.make(session.experiment, overwrite: overwrite, world: session.world)
         let hosts = try HostDescription.gather(session.world)
-        choice = try PlanChooser.choose(session)
+        do {
+            choice = try PlanChooser.choose(session)
+        } catch {
+            if session.world.rank == 0 { try directory.discard() }
+            throw error
+        }
         let (directory, choice) = (self.directory, self.choice)
         let isRoot = session.world.rank == 0
         reporter = try session.world.agree { try RunReporter(directory: isRoot ? directory.path : nil) }

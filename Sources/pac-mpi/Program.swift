@@ -11,6 +11,9 @@ import Training
 
 /// Starts and ends a command among the ranks of a job.
 enum Program {
+    /// Whether this process is the one of the job that talks to the terminal. Commands that need no world run there alone.
+    static var speaks: Bool { MPIEnvironment.rankBeforeInitialization == 0 }
+
     /// Runs a command's body in the world of all ranks.
     ///
     /// The body receives the world and hands it to what it builds. A failure that all ranks share ends each of them in
@@ -18,7 +21,6 @@ enum Program {
     static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
         try MPIEnvironment.initialize()
         prepareAllocator()
-        setBLASThreadCount(1)
         do {
             try body(try Communicator.world())
         } catch let failure as Failure where failure.isShared {
@@ -38,7 +40,7 @@ enum Program {
 
     /// Tells a failure once and ends the process with its status.
     static func end(with failure: Failure) -> Never {
-        if MPIEnvironment.rankBeforeInitialization == 0 { say(failure.message) }
+        if speaks { say(failure.message) }
         exit(failure.exitStatus)
     }
 

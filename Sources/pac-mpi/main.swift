@@ -9,7 +9,6 @@ import Support
 #endif
 
 // Every rank parses the same arguments; what is wrong with them, and --help, is told once.
-let speaks = MPIEnvironment.rankBeforeInitialization == 0
 
 do {
     var command = try PacMPI.parseAsRoot()
@@ -20,7 +19,7 @@ do {
     }
 } catch {
     let code = PacMPI.exitCode(for: error)
-    if speaks {
+    if Program.speaks {
         let message = PacMPI.fullMessage(for: error)
         Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     }

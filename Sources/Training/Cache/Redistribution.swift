@@ -136,6 +136,9 @@ struct Redistribution {
             let tokens = owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) }
             return [Float](repeating: 0, count: tokens * complete.rowCount(stack))
         }
+        let bytes = buffers.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+        ledger.register(bytes, .cache)
+        defer { ledger.release(bytes, .cache) }
         var starts = [Int](repeating: 0, count: buffers.count)
         for (slot, sample) in owned {
             for stage in plan.stages.indices {

@@ -24,8 +24,6 @@ final class BoundaryExchange {
     private var movesMemory = true
     private var sends: [Request] = []
     private var queues: [Direction: ReceiveQueue] = [:]
-    /// Seconds that this rank waited for messages since the last `takeWaitedSeconds()`.
-    private var waitedSeconds = 0.0
 
     /// A boundary between two stages: the stack it lies in and whether encoder results cross it.
     struct Boundary {
@@ -114,20 +112,12 @@ final class BoundaryExchange {
 
     /// Waits until everything sent is under way or gone.
     func finish() throws {
-        let start = MonotonicClock.seconds
         for request in sends { try request.wait() }
         sends = []
-        waitedSeconds += MonotonicClock.seconds - start
     }
 
     /// Lets the library move what is outstanding, and forgets what is done.
     func progress() throws { sends = try sends.filter { !(try $0.test()) } }
-
-    /// Seconds waited for messages since the last call.
-    func takeWaitedSeconds() -> Double {
-        defer { waitedSeconds = 0 }
-        return waitedSeconds
-    }
 
     // MARK: Receiving
 
@@ -175,9 +165,7 @@ final class BoundaryExchange {
         }
         var filled = [Int](repeating: 0, count: tensors.count)
         for (request, message, common) in posted.parts {
-            let start = MonotonicClock.seconds
             try request.wait()
-            waitedSeconds += MonotonicClock.seconds - start
             var source = message.storage.pointer
             for (index, count) in rows(payload, common).enumerated() {
                 let columns = payload.parts[index].columns

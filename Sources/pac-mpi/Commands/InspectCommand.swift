@@ -14,6 +14,7 @@ struct InspectCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         let inspection = try Inspection(path)
         Output.line(json ? inspection.json.text(indented: true) : inspection.text)
     }

@@ -20,6 +20,7 @@ struct PlanCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
         let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
         let plan = try PlanChooser.plan(experiment, profile)

@@ -19,6 +19,7 @@ struct VerifyCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         setBLASThreadCount(1)
         let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique)
             .run()
