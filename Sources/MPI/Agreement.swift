@@ -20,6 +20,14 @@ extension Communicator {
             .shared
     }
 
+    /// Runs `body` on the root alone, or throws its failure on every rank. Collective.
+    public borrowing func onRoot(_ body: () throws -> Void) throws {
+        _ = try fromRoot {
+            try body()
+            return []
+        }
+    }
+
     /// Runs `body` on the root and returns its bytes on every rank, or throws its failure on every rank. Collective.
     public borrowing func fromRoot(root: Int = 0, _ body: () throws -> [UInt8]) throws -> [UInt8] {
         guard rank == root else {

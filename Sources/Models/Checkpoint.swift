@@ -84,6 +84,14 @@ public struct CheckpointSource: ParameterSource {
     }
 
     public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        try checkpoint.tensor(check(name, shape), ledger: ledger)
+    }
+
+    /// Checks that a tensor is there with its shape, without reading it.
+    ///
+    /// - Returns: the name under which it is stored.
+    @discardableResult
+    public func check(_ name: String, _ shape: [Int]) throws -> String {
         guard let stored = storedName(of: name) else {
             throw Failure.configuration(
                 "\(checkpoint.directory): the tensor \"\(name)\" is missing from the checkpoint")
@@ -94,7 +102,7 @@ public struct CheckpointSource: ParameterSource {
                 "\(checkpoint.path(of: stored)): tensor \"\(stored)\": expected shape \(shape) from "
                     + "\(checkpoint.configuration.file), found \(found)")
         }
-        return try checkpoint.tensor(stored, ledger: ledger)
+        return stored
     }
 
     /// The name under which the checkpoint holds a tensor; nil when it does not.

@@ -94,7 +94,6 @@ public final class DeclaringSource: ParameterSource {
 
     public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         declarations.append(.init(name: name, shape: shape, sharingGroup: sharingGroup))
-        let rows = shape.count > 1 ? shape[0] : 1
-        return Tensor(rows: rows, columns: shape.reduce(1, *) / max(1, rows), ledger: scratch)
+        return Tensor(rows: 0, columns: shape.last ?? 1, ledger: scratch)
     }
 }

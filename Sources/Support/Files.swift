@@ -91,3 +91,21 @@ public func removeFile(_ path: String) throws {
 
 /// Removes a directory that has become empty; one with other files in it stays.
 public func removeDirectoryIfEmpty(_ path: String) { rmdir(path) }
+
+/// Checks that a directory is there and can be written to, or could be made. Throws a configuration failure that names the
+/// path that stands in the way and the reason.
+public func checkWritable(_ directory: String) throws {
+    var path = directory
+    while !fileExists(path) {
+        let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+            separator: "/")
+        path = parent.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : parent
+    }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        throw Failure.configuration("\(directory): cannot be made: \(path) is not a directory")
+    }
+    guard access(path, W_OK | X_OK) == 0 else {
+        throw Failure.configuration("\(directory): cannot be written: \(path): \(systemReason())")
+    }
+}

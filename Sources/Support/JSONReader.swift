@@ -1,6 +1,6 @@
 /// Strict reading of one JSON value: a wrong type, a missing or an unknown key is an error that names file, line, key
 /// path, what was expected and what was found.
-public struct JSONReader {
+public struct JSONReader: Sendable {
     public let value: JSONValue
     public let file: String
     public let line: Int

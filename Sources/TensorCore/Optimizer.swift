@@ -12,7 +12,7 @@ public protocol Optimizer: AnyObject {
     /// - Parameter gradientScale: multiplies the gradients first: the clipping by global norm.
     func step(_ bucket: ParameterBucket, learningRate: Float, gradientScale: Float)
 
-    /// Continues from the state of another optimizer of the same kind.
+    /// Sets the number of completed updates, when `state` was copied from another optimizer.
     func restore(stepCount: Int)
 }
 

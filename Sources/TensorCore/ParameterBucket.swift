@@ -89,6 +89,13 @@ public final class ParameterBucket {
         range(of: name).map { range in range.map { gradients.pointer[$0] } }
     }
 
+    /// Every parameter with its values, in the order of the bucket.
+    public var named: [(name: String, shape: [Int], values: [Float])] {
+        declarations.map { declaration in
+            (declaration.name, declaration.shape, range(of: declaration.name)!.map { values.pointer[$0] })
+        }
+    }
+
     /// Overwrites a parameter's values.
     public func set(_ name: String, _ newValues: [Float]) {
         guard let range = range(of: name) else { preconditionFailure("no parameter \(name)") }

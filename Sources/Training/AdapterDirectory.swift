@@ -37,6 +37,17 @@ public struct AdapterDirectory {
         guard try kind.string() == experiment.task.kind.rawValue else {
             throw kind.failure(expected: "\"\(experiment.task.kind.rawValue)\", the experiment's task.kind")
         }
+        let name = configuration.optional("task_name")
+        guard try name?.string() == experiment.task.name?.rawValue else {
+            throw (try configuration.required("task_name")).failure(
+                expected: "\"\(experiment.task.name?.rawValue ?? "null")\", the experiment's task.name")
+        }
+        if let style = configuration.optional("label_style") {
+            experiment.task.labelStyle = LabelStyle(
+                rawValue: try style.choice(LabelStyle.allCases.map(\.rawValue)))!
+        }
+        experiment.task.maximumSequenceLength =
+            try configuration.required("max_sequence_length").integer(in: 1...1 << 20)
         if experiment.task.kind == .classification {
             experiment.task.labels = try configuration.required("labels").array().map { try $0.string() }
         }
@@ -72,14 +83,8 @@ public struct AdapterDirectory {
         _ model: StageModel, to path: String, session: Session, task: Task, maximumGenerationLength: Int
     ) throws {
         try makeDirectory(path)
-        let tensors = model.parameters.declarations.map { declaration in
-            let range = model.parameters.range(of: declaration.name)!
-            return (
-                name: declaration.name, shape: declaration.shape,
-                values: range.map { model.parameters.values.pointer[$0] }
-            )
-        }
-        try writeSafetensors(tensors, metadata: [("format", "pt")], to: path + "/" + tensorFile)
+        try writeSafetensors(
+            model.parameters.named, metadata: [("format", "pt")], to: path + "/" + tensorFile)
         let experiment = session.experiment
         let labels: JSONValue =
             if case .classification(let labels) = task.problem { .array(labels.map(JSONValue.string)) } else {
@@ -94,6 +99,7 @@ public struct AdapterDirectory {
             ("task_kind", .string(experiment.task.kind.rawValue)),
             ("task_name", experiment.task.name.map { .string($0.rawValue) } ?? .null), ("labels", labels),
             ("pooling", .string(session.pooling.rawValue)),
+            ("label_style", .string(experiment.task.labelStyle.rawValue)),
             ("max_sequence_length", JSONValue(experiment.task.maximumSequenceLength)),
             ("maximum_generation_length", JSONValue(maximumGenerationLength)),
             ("trainable_parameters", JSONValue(model.parameters.count)),

@@ -40,10 +40,13 @@ final class CacheStore {
 
     /// Gives every rank all layers of the samples of its slots. Collective over the world.
     ///
+    /// - Parameter stepCount: mini-batches that the first epoch ran, all unless the run was cut short.
     /// - Returns: the file to train from, and the bytes that this rank received.
-    func redistribute(owners: [Int]) throws -> (file: ActivationCacheFile, bytes: Int) {
-        guard Redistribution.isNeeded(plan, owners: owners) else {
-            try session.world.agree { try onThread(file!) { try $0.complete() } }
+    func redistribute(owners: [Int], stepCount: Int) throws -> (file: ActivationCacheFile, bytes: Int) {
+        let isWhole =
+            stepCount == session.order(sampleCount: session.train!.count, isShuffled: false).stepCount
+        guard Redistribution.isNeeded(plan, owners: owners, worldSize: session.world.size) else {
+            try session.world.agree { try onThread(file!) { try $0.complete(isWhole: isWhole) } }
             return (file!, 0)
         }
         let family = session.model.family
@@ -60,32 +63,31 @@ final class CacheStore {
             let isShuffled = split == .train && session.experiment.training.isShuffled
             bytes += try mover.move(
                 split, from: source, to: target,
-                miniBatches: session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(
-                    epoch: 1),
+                miniBatches: Array(
+                    session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(epoch: 1)
+                        .prefix(split == .train ? stepCount : Int.max)),
                 dataset: dataset, builder: session.builder(dataset), world: session.world)
         }
         try session.world.agree {
-            try onThread(target) { try $0.complete() }
+            try onThread(target) { try $0.complete(isWhole: isWhole) }
             if let source { try onThread(source) { try $0.discard() } }
         }
         file = target
         return (target, bytes)
     }
 
-    /// Writes what later runs need besides the activations, on rank 0: the frozen tensors of the head and the initial
-    /// side tensors.
-    func saveCompanions(
-        _ complete: StageModel, residual: [Int], initial: [(name: String, shape: [Int], values: [Float])]
+    /// Writes tensors that later runs need besides the activations, on rank 0: the frozen tensors of the head
+    /// (`frozen`), or the initial side tensors (`side-initial`). Collective over the world.
+    ///
+    /// - Parameter tensors: asked for on rank 0 alone.
+    func save(
+        _ name: String, residual: [Int], _ tensors: () -> [(name: String, shape: [Int], values: [Float])]
     ) throws {
-        guard session.world.rank == 0 else { return }
-        let frozen = complete.head!.frozenTensors.map {
-            (name: $0.name, shape: $0.shape, values: $0.tensor.values)
-        }
-        for (name, tensors) in [("frozen", frozen), ("side-initial", initial)] {
-            let path = "\(directory.cachePath)/\(name).safetensors"
-            paths.insert(path)
+        let path = "\(directory.cachePath)/\(name).safetensors"
+        try session.world.onRoot {
+            paths.formUnion([path, path + ".part"])
             try writeSafetensors(
-                tensors,
+                tensors(),
                 metadata: [
                     ("model_hash", session.model.fingerprint),
                     ("residual", residual.map(String.init).joined(separator: " ")),
@@ -99,10 +101,14 @@ final class CacheStore {
         try session.world.agree {
             if let file { try onThread(file) { try $0.close() } }
             thread.stop()
-            guard !keep else { return }
-            for path in paths { try removeFile(path) }
-            removeDirectoryIfEmpty(directory.cachePath)
+            if !keep { try remove() }
         }
+    }
+
+    /// Removes this rank's files. Not collective.
+    func remove() throws {
+        for path in paths { try removeFile(path) }
+        removeDirectoryIfEmpty(directory.cachePath)
     }
 
     /// A validation by generated texts runs the backbone again: its activations are of no use.
@@ -110,10 +116,11 @@ final class CacheStore {
 
     private func create(_ steps: [LayerStep]) throws -> ActivationCacheFile {
         let path = directory.cacheFile(rank: session.world.rank)
-        paths.formUnion([path, path + ".part"])
+        paths.formUnion([path, path + ".part", path + ".epoch-1.part"])
         let identity = CacheIdentity(
             modelHash: session.model.fingerprint, tokenizerHash: session.tokenizerFingerprint,
-            dataHash: session.train?.fingerprint ?? "", family: session.model.family.name,
+            dataHash: [session.train, session.validation].compactMap { $0?.fingerprint }.joined(
+                separator: "+"), family: session.model.family.name,
             maximumSequenceLength: session.experiment.task.maximumSequenceLength)
         let shape = CacheShape(session.model.family, steps: steps)
         let (rank, size) = (session.world.rank, session.world.size)

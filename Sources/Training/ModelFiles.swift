@@ -1,38 +1,48 @@
 import Models
 import Support
 import TensorCore
+import TextData
 
 /// A model as an experiment names it: its family, and where its frozen tensors come from.
 public final class ModelFiles {
     public let family: any ModelFamily
     private let specification: Experiment.Model
-    private let configuration: JSONReader
     /// Open while the backbone is in use.
     private var checkpoint: Checkpoint?
-    /// Identifies the weights.
+    /// Identifies weights and configuration.
     public let fingerprint: String
 
-    init(_ specification: Experiment.Model, ledger: Ledger) throws {
+    init(_ specification: Experiment.Model) throws {
         self.specification = specification
+        let configuration: JSONReader
+        let weights: String
         switch specification.initialization {
         case .checkpoint:
             let checkpoint = try Checkpoint(specification.path)
             configuration = checkpoint.configuration
-            fingerprint = checkpoint.fingerprint
+            weights = checkpoint.fingerprint
             self.checkpoint = checkpoint
         case .random:
             configuration = try Checkpoint.readConfiguration(specification.path)
-            fingerprint = "random-\(specification.seed)"
+            weights = "random-\(specification.seed)"
         }
         family = try readModelFamily(configuration)
-        try checkShapes()
+        // The same tensors under another epsilon or activation are another model.
+        fingerprint = weights + "-" + Fingerprint(try readFile(configuration.file)).text
     }
 
-    /// Every tensor of the model must be there with its shape, before any rank starts: stages build their slices later.
-    private func checkShapes() throws {
-        guard specification.initialization == .checkpoint else { return }
+    /// Checks that every tensor of the model is there with its shape, before any rank starts: stages build their slices
+    /// later. Nothing is read.
+    func check(_ configuration: StageModel.Configuration) throws {
         let steps = family.steps(of: 0..<family.plannerLayers.count)
-        _ = try BackboneSlice(family, steps: steps, source: frozenSource(Ledger()))
+        let declaring = DeclaringSource()
+        _ = try BackboneSlice(family, steps: steps, source: declaring)
+        _ = try TaskHead(
+            family, configuration.head, pooling: configuration.pooling, frozen: declaring,
+            trainable: DeclaringSource())
+        _ = try StageModel.declarations(family, configuration, steps: steps)
+        guard let source = try frozenSource(Ledger()) as? CheckpointSource else { return }
+        for declaration in declaring.declarations { try source.check(declaration.name, declaration.shape) }
     }
 
     /// The backbone's tensors: a view of the mapped checkpoint, or drawn from the seed.

@@ -77,9 +77,13 @@ final class PipelinePhase {
             let result = try runtime?.train(
                 samples: samples, builder: builder, dropout: dropout, recorder: recorder)
             try synchronizer?.synchronize()
-            // One sum over the world: the loss, and each parameter's share of the squared norm once.
-            var totals = [result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0]
+            // One sum over the world: the loss, each parameter's share of the squared norm once, and whether a disk failed.
+            var totals = [
+                result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0,
+                recorder?.hasFailed == true ? 1 : 0,
+            ]
             try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
+            if totals[2] > 0 { break }
             let rate = state.learningRate
             if let model {
                 state.step(model.parameters, squaredNorm: totals[1])

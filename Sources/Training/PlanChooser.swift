@@ -65,10 +65,7 @@ public enum PlanChooser {
         let memory = MemoryModel(optimizerStateMultiple: training.optimizer == .adamw ? 2 : 0)
         switch experiment.parallelism.system {
         case .plan:
-            let reader = JSONReader(
-                experiment.parallelism.plan!, file: experiment.parallelism.planFile ?? "parallelism.plan",
-                line: 0)
-            return try Plan(reader, miniBatchSize: size)
+            return try Plan(experiment.parallelism.plan!, miniBatchSize: size)
         case .pac:
             return try Planner(kind: experiment.parallelism.planner, profile: profile!, memory: memory).plan(
                 miniBatchSize: size, microBatchCount: count)
@@ -84,23 +81,22 @@ public enum PlanChooser {
         }
     }
 
-    /// For evaluation and prediction: the experiment's plan if it brings one, else every rank with the whole model.
-    static func dataParallel(_ session: Session) throws -> Plan {
+    /// For evaluation and prediction: the experiment's own plan where it fits the world, else every rank with the whole
+    /// model.
+    static func forEvaluation(_ session: Session) throws -> Plan {
         let experiment = session.experiment
         let layers = 0..<session.model.family.plannerLayers.count
         let (size, worldSize) = (experiment.training.miniBatchSize, session.world.size)
-        guard experiment.parallelism.system == .plan else {
-            let ranks = Array(0..<min(worldSize, size))
-            return Plan(
-                stages: [
-                    StagePlan(
-                        layers: layers, ranks: ranks,
-                        share: StagePlan.evenShare(sampleCount: size, rankCount: ranks.count))
-                ], microBatchCount: 1)
+        if experiment.parallelism.system == .plan {
+            let plan = try Self.plan(experiment, nil)
+            if plan.stages.allSatisfy({ $0.ranks.allSatisfy { $0 < worldSize } }) {
+                try plan.validate(layerCount: layers.count, worldSize: worldSize, miniBatchSize: size)
+                return plan
+            }
         }
-        let plan = try Self.plan(experiment, nil)
-        try plan.validate(layerCount: layers.count, worldSize: worldSize, miniBatchSize: size)
-        return plan
+        let ranks = Array(0..<min(worldSize, size))
+        let share = StagePlan.evenShare(sampleCount: size, rankCount: ranks.count)
+        return Plan(stages: [StagePlan(layers: layers, ranks: ranks, share: share)], microBatchCount: 1)
     }
 }
 

@@ -14,7 +14,7 @@ public final class RunReporter {
 
     private let log: MetricsLog?
     private let progress: ProgressLine?
-    private let start = MonotonicClock.seconds
+    private let start: Double
     private var expected = Expectation()
     private var epochLoss = (sum: 0.0, samples: 0)
     /// Peak bytes of this rank so far, for the progress line.
@@ -27,13 +27,21 @@ public final class RunReporter {
         var counts: [Phase: Int] = [:]
         var epochs = 0
         var steps = 0
+        /// Evaluations still to come, what one takes, and how many samples it has for each one of training.
+        var evaluations = 0
+        var evaluationSeconds: Double?
+        var evaluationShare = 0.0
 
         /// Seconds until the end; nil before anything was measured. A cached step that was never seen is taken for a
         /// fifth of one with the backbone.
         var remainingSeconds: Double? {
             guard let pipeline = mean(.pipeline) ?? mean(.cached) else { return nil }
             let cached = mean(.cached) ?? pipeline / 5
+            // Before the first evaluation: as long as its samples would take to train.
+            let evaluation =
+                evaluationSeconds ?? pipeline * Double(steps) / Double(max(1, epochs)) * evaluationShare
             return Double(remaining[.pipeline] ?? 0) * pipeline + Double(remaining[.cached] ?? 0) * cached
+                + Double(evaluations) * evaluation
         }
 
         private func mean(_ phase: Phase) -> Double? {
@@ -41,9 +49,12 @@ public final class RunReporter {
         }
     }
 
-    /// - Parameter directory: the run directory, on rank 0; nil on the others.
-    init(directory: String?) throws {
-        log = try directory.map { try MetricsLog(path: $0 + "/metrics.jsonl") }
+    /// - Parameters: `directory` is the run directory, on rank 0, and nil on the others; `start` is when the run began, on
+    ///   the monotonic clock.
+    init(directory: String?, start: Double) throws {
+        self.start = start
+        let elapsed = Duration.seconds(MonotonicClock.seconds - start)
+        log = try directory.map { try MetricsLog(path: $0 + "/metrics.jsonl", start: .now - elapsed) }
         progress = directory == nil ? nil : ProgressLine(isTerminal: Self.isTerminal)
     }
 
@@ -59,8 +70,10 @@ public final class RunReporter {
 
     func event(_ name: String, _ fields: [(String, JSONValue)]) throws { try log?.append(name, fields) }
 
-    /// What lies ahead: steps in each phase.
-    func expect(pipelineSteps: Int, cachedSteps: Int, epochs: Int) {
+    /// What lies ahead: steps in each phase, and evaluations with so many samples for each one of training.
+    func expect(pipelineSteps: Int, cachedSteps: Int, epochs: Int, evaluationShare: Double) {
+        expected.evaluationShare = evaluationShare
+        expected.evaluations = evaluationShare > 0 ? epochs : 0
         expected.remaining = [.pipeline: pipelineSteps, .cached: cachedSteps]
         expected.steps = pipelineSteps + cachedSteps
         expected.epochs = epochs
@@ -113,6 +126,8 @@ public final class RunReporter {
     }
 
     func evaluation(_ epoch: Int, _ metrics: Metrics, samples: Int, seconds: Double) throws {
+        expected.evaluations -= 1
+        expected.evaluationSeconds = seconds
         note(
             "validation after epoch \(epoch): "
                 + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", "))

@@ -1,5 +1,6 @@
 import MPI
 import Models
+import Planning
 import Support
 import TensorCore
 import TextData
@@ -17,6 +18,10 @@ public final class Session {
     public let task: Task?
     public let headKind: HeadKind
     public let pooling: Pooling
+    /// The configuration of every stage's model.
+    public let modelConfiguration: StageModel.Configuration
+    /// When the session began, on the monotonic clock.
+    let start = MonotonicClock.seconds
     public let tokenizerFingerprint: String
     public let train: TokenizedDataset?
     public let validation: TokenizedDataset?
@@ -36,16 +41,25 @@ public final class Session {
         let resolved = try self.world.fromRoot {
             var experiment = try Experiment(contentsOf: experimentPath, overrides: overrides)
             try adjust(&experiment)
+            // Read where its file and lines are known; the other ranks receive it as one line.
+            if let plan = experiment.parallelism.plan {
+                _ = try Plan(plan, miniBatchSize: experiment.training.miniBatchSize)
+            }
             return Array(experiment.json.text().utf8)
         }
         let experiment = try Experiment(
             JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
         setBLASThreadCount(experiment.device.threads)
-        let model = try self.world.agree { try ModelFiles(experiment.model, ledger: Ledger()) }
+        let model = try self.world.agree { try ModelFiles(experiment.model) }
         self.model = model
         try Self.compareFingerprints(model.fingerprint, self.world)
-        pooling = try self.world.agree { try experiment.pooling ?? model.declaredPooling() }
+        // Where hosts differ in what their copies declare, rank 0 decides.
+        let declared = try self.world.fromRoot {
+            Array(try (experiment.pooling ?? model.declaredPooling()).rawValue.utf8)
+        }
+        let pooling = Pooling(rawValue: String(decoding: declared, as: UTF8.self))!
+        self.pooling = pooling
 
         // Rank 0 alone needs the data files: it tokenizes, the others receive.
         var task: Task?
@@ -59,12 +73,11 @@ public final class Session {
         headKind = received.headKind
         tokenizerFingerprint = received.tokenizerFingerprint
         (train, validation) = (received.train, received.validation)
+        let configuration = StageModel.Configuration(
+            adapters: experiment.technique, head: received.headKind, pooling: pooling)
+        modelConfiguration = configuration
+        try self.world.agree { try model.check(configuration) }
         try checkCounts()
-    }
-
-    /// The configuration of every stage's model.
-    public var modelConfiguration: StageModel.Configuration {
-        StageModel.Configuration(adapters: experiment.technique, head: headKind, pooling: pooling)
     }
 
     /// Packs the samples of a data set for this model.
@@ -89,5 +102,23 @@ public final class Session {
                     + "found \(train.count)"
             ).shared
         }
+    }
+}
+
+extension Session {
+    /// Dropout keys of some samples in an epoch; nil without dropout.
+    func dropout(epoch: Int) -> (([Int]) -> DropoutKeys)? {
+        let probability = experiment.training.dropout ?? model.family.dropout
+        guard probability > 0 else { return nil }
+        let seed = UInt64(experiment.training.seed)
+        return { DropoutKeys(probability: probability, seed: seed, epoch: epoch, sampleIDs: $0) }
+    }
+
+    /// The order of a data set's samples: shuffled for training, in file order for evaluation.
+    func order(sampleCount: Int, isShuffled: Bool) -> SampleOrder {
+        SampleOrder(
+            sampleCount: sampleCount, miniBatchSize: experiment.training.miniBatchSize,
+            isShuffled: isShuffled,
+            seed: UInt64(experiment.training.seed))
     }
 }

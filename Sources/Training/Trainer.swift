@@ -15,6 +15,9 @@ public final class Trainer {
     private let reporter: RunReporter
     private let family: any ModelFamily
     private let train: TokenizedDataset
+    /// The stages and their optimizer; given up when the cached epochs need them no more.
+    private var pipeline: PipelinePhase?
+    private var pipelineState: TrainingState?
 
     /// What a run ended with, on rank 0.
     public struct Summary: Sendable {
@@ -30,20 +33,20 @@ public final class Trainer {
         family = session.model.family
         guard let train = session.train else { preconditionFailure("training needs the training data") }
         self.train = train
-        directory = try RunDirectory.make(session.experiment, overwrite: overwrite, world: session.world)
+        try RunDirectory.check(session.experiment, world: session.world)
         let hosts = try HostDescription.gather(session.world)
-        do {
-            choice = try PlanChooser.choose(session)
-        } catch {
-            if session.world.rank == 0 { try directory.discard() }
-            throw error
-        }
-        let (directory, choice) = (self.directory, self.choice)
+        let choice = try PlanChooser.choose(session)
+        self.choice = choice
+        // Nothing of an older run is touched before all that can be wrong has been checked.
+        let directory = try RunDirectory.make(session.experiment, overwrite: overwrite, world: session.world)
+        self.directory = directory
         let isRoot = session.world.rank == 0
-        reporter = try session.world.agree { try RunReporter(directory: isRoot ? directory.path : nil) }
+        let reporter = try session.world.agree {
+            try RunReporter(directory: isRoot ? directory.path : nil, start: session.start)
+        }
+        self.reporter = reporter
         reporter.peakBytes = { session.ledger.peakTotalBytes }
-        try session.world.agree {
-            guard isRoot else { return }
+        try session.world.onRoot {
             try writeFileAtomically(
                 choice.plan.json.text(indented: true) + "\n", to: directory.path + "/plan.json")
             if let profile = choice.profile {
@@ -58,32 +61,20 @@ public final class Trainer {
     /// Trains. Collective over the world.
     public func run() throws -> Summary {
         let experiment = session.experiment
-        let stepsPerEpoch = session.order(sampleCount: train.count, isShuffled: false).stepCount
-        let usesCache =
-            experiment.cache.isEnabled && (experiment.training.epochs > 1 || experiment.cache.keep)
-        MemoryReport.reset(session)
         let pipeline = try PipelinePhase(session, choice.plan)
         let residual = try pipeline.initialize()
-        let state = TrainingState(
-            experiment, parameterCount: pipeline.model?.parameters.count ?? 0, stepsPerEpoch: stepsPerEpoch,
-            ledger: session.ledger)
+        let state = makeState(parameterCount: pipeline.model?.parameters.count ?? 0, completedSteps: 0)
+        let usesCache =
+            experiment.cache.isEnabled && (state.plannedSteps > stepsPerEpoch || experiment.cache.keep)
         let pipelineSteps = usesCache ? min(stepsPerEpoch, state.plannedSteps) : state.plannedSteps
         reporter.expect(
             pipelineSteps: pipelineSteps, cachedSteps: state.plannedSteps - pipelineSteps,
-            epochs: experiment.training.epochs)
+            epochs: experiment.training.epochs,
+            evaluationShare: Double(session.validation?.count ?? 0) / Double(train.count))
+        (self.pipeline, pipelineState) = (pipeline, state)
 
-        var metrics: Metrics?
-        var stepCount = 0
-        if usesCache {
-            (metrics, stepCount) = try trainWithCache(pipeline, state, residual)
-        } else {
-            for epoch in 1...experiment.training.epochs where !state.isFinished {
-                metrics = try pipelineEpoch(epoch, pipeline, state, cache: nil) ?? metrics
-                try save(try complete(from: pipeline, state: nil).model)
-            }
-            try MemoryReport.log(.pipeline, session, reporter)
-            stepCount = state.completedSteps
-        }
+        let (metrics, stepCount) =
+            usesCache ? try trainWithCache(residual) : try trainWithoutCache(pipeline, state)
         try reporter.event(
             "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(
@@ -92,56 +83,107 @@ public final class Trainer {
 
     // MARK: Phases
 
+    /// Every epoch with the backbone.
+    ///
+    /// - Returns: the last metrics, on rank 0, and the number of updates.
+    private func trainWithoutCache(_ pipeline: PipelinePhase, _ state: TrainingState) throws -> (
+        Metrics?, Int
+    ) {
+        MemoryReport.reset(session)
+        var metrics: Metrics?
+        for epoch in 1...session.experiment.training.epochs where !state.isFinished {
+            metrics = try pipelineEpoch(epoch, pipeline, state, cache: nil) ?? metrics
+            let complete = try completeModel()
+            try ParameterGathering.gather(
+                into: complete.parameters, from: pipeline.model, plan: choice.plan, session: session)
+            try save(complete)
+        }
+        try MemoryReport.log(.pipeline, session, reporter)
+        return (metrics, state.completedSteps)
+    }
+
     /// The first epoch with the backbone, the others from the cache.
     ///
     /// - Returns: the last metrics, on rank 0, and the number of updates.
-    private func trainWithCache(
-        _ pipeline: PipelinePhase, _ state: TrainingState, _ residual: [Int]
-    ) throws -> (Metrics?, Int) {
-        let initial = try initialSideTensors(pipeline)
+    private func trainWithCache(_ residual: [Int]) throws -> (Metrics?, Int) {
         let store = try CacheStore(session, choice.plan, directory)
-        var metrics = try pipelineEpoch(1, pipeline, state, cache: store)
+        do {
+            return try trainWithCache(store, residual)
+        } catch {
+            // A cache that the run could not finish would only keep a full disk full.
+            if !session.experiment.cache.keep { try store.remove() }
+            throw error
+        }
+    }
+
+    private func trainWithCache(_ store: CacheStore, _ residual: [Int]) throws -> (Metrics?, Int) {
+        try saveInitialSide(store, residual)
+        MemoryReport.reset(session)
+        var metrics = try pipelineEpoch(1, pipeline!, pipelineState!, cache: store)
         try MemoryReport.log(.pipeline, session, reporter)
+
+        // The epoch is safe before anything moves: redistribution is where a disk fills up.
+        let complete = try completeModel()
+        let state = makeState(
+            parameterCount: complete.parameters.count, completedSteps: pipelineState!.completedSteps)
+        try ParameterGathering.gather(
+            into: complete.parameters, from: pipeline!.model, plan: choice.plan, session: session,
+            optimizers: (own: pipelineState!.optimizer, complete: state.optimizer))
+        try save(complete)
+        try store.save("frozen", residual: residual) {
+            complete.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
+        }
 
         let start = MonotonicClock.seconds
         let owners = CachedPhase.owners(choice.plan, speeds: choice.speeds(worldSize: session.world.size))
-        let (file, bytes) = try store.redistribute(owners: owners)
-        let (complete, cachedState) = try self.complete(from: pipeline, state: state)
+        let (file, bytes) = try store.redistribute(
+            owners: owners, stepCount: min(stepsPerEpoch, state.completedSteps))
         let moved = try session.world.allReduceSum(Int64(bytes))
-        try session.world.agree { try store.saveCompanions(complete, residual: residual, initial: initial) }
         let before = session.ledger.live(.weights)
-        pipeline.model?.releaseBackbone()
-        session.model.release()
-        MemoryReport.reset(session)
+        releaseBackbone()
         let seconds = MonotonicClock.seconds - start
         reporter.note(
             "redistributed \(Format.bytes(Int(moved))) in \(Format.duration(seconds)); backbone released: weights "
                 + "\(Format.bytes(before)) -> \(Format.bytes(session.ledger.live(.weights)))")
         try reporter.event(
             "redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
-        try save(complete)
 
         let cached = CachedPhase(session, complete, file, thread: store.thread, owners: owners)
-        if session.experiment.training.epochs > 1 {
-            for epoch in 2...session.experiment.training.epochs where !cachedState.isFinished {
-                let start = MonotonicClock.seconds
-                let waited = try cached.trainEpoch(epoch, train, cachedState, reporter: reporter)
-                try reporter.epoch(
-                    epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
-                if let validation = session.validation {
-                    let start = MonotonicClock.seconds
-                    let predictions =
-                        session.headKind == .languageModel
-                        ? try predictThroughStages(pipeline, complete, validation)
-                        : try cached.predict(validation)
-                    metrics = try evaluate(predictions, validation, epoch, since: start) ?? metrics
-                }
-                try save(complete)
-            }
-            try MemoryReport.log(.cached, session, reporter)
+        var epoch = 2
+        while !state.isFinished {
+            metrics = try cachedEpoch(epoch, cached, complete, state) ?? metrics
+            try save(complete)
+            epoch += 1
         }
+        if epoch > 2 { try MemoryReport.log(.cached, session, reporter) }
         try store.close(keep: session.experiment.cache.keep)
-        return (metrics, cachedState.completedSteps)
+        return (metrics, state.completedSteps)
+    }
+
+    /// Lets go of the backbone, and of the stages unless an evaluation will map them again.
+    private func releaseBackbone() {
+        pipeline?.model?.releaseBackbone()
+        pipelineState = nil
+        if session.headKind != .languageModel { pipeline = nil }
+        session.model.release()
+        MemoryReport.reset(session)
+    }
+
+    /// One epoch from the cache, and the evaluation after it.
+    private func cachedEpoch(
+        _ epoch: Int, _ cached: CachedPhase, _ complete: StageModel, _ state: TrainingState
+    ) throws -> Metrics? {
+        let start = MonotonicClock.seconds
+        let waited = try cached.trainEpoch(epoch, train, state, reporter: reporter)
+        try reporter.epoch(
+            epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
+        guard let validation = session.validation else { return nil }
+        let evaluationStart = MonotonicClock.seconds
+        let predictions =
+            if let pipeline { try predictThroughStages(pipeline, complete, validation) } else {
+                try cached.predict(validation)
+            }
+        return try evaluate(predictions, validation, epoch, since: evaluationStart)
     }
 
     /// One epoch with the backbone, and the evaluation after it.
@@ -180,9 +222,8 @@ public final class Trainer {
         _ predictions: Predictions?, _ dataset: TokenizedDataset, _ epoch: Int, since start: Double
     ) throws -> Metrics? {
         var metrics: Metrics?
-        try session.world.agree {
-            guard let predictions, let task = session.task else { return }
-            let measured = try predictions.metrics(task, dataset)
+        try session.world.onRoot {
+            let measured = try predictions!.metrics(session.task!, dataset)
             try reporter.evaluation(
                 epoch, measured, samples: dataset.count, seconds: MonotonicClock.seconds - start)
             metrics = measured
@@ -192,44 +233,44 @@ public final class Trainer {
 
     // MARK: Parameters
 
-    /// The model of all steps without a backbone, with every stage's values and, given a state, one that goes on where it
-    /// stands. Collective over the world.
-    private func complete(from pipeline: PipelinePhase, state: TrainingState?) throws -> (
-        model: StageModel, state: TrainingState
-    ) {
-        let complete = try session.world.agree {
+    private var stepsPerEpoch: Int {
+        session.order(sampleCount: train.count, isShuffled: false).stepCount
+    }
+
+    private func makeState(parameterCount: Int, completedSteps: Int) -> TrainingState {
+        TrainingState(
+            session.experiment, parameterCount: parameterCount, stepsPerEpoch: stepsPerEpoch,
+            ledger: session.ledger, completedSteps: completedSteps)
+    }
+
+    /// The model of all steps without a backbone; its trainable values are still to be set. Collective over the world.
+    private func completeModel() throws -> StageModel {
+        try session.world.agree {
             try StageModel(
-                family, session.modelConfiguration, steps: family.steps(of: 0..<family.plannerLayers.count),
+                family, session.modelConfiguration, steps: allSteps,
                 frozen: CopyingSource(session.model.frozenSource(Ledger()), ledger: session.ledger),
                 withBackbone: false, ledger: session.ledger)
         }
-        let next = TrainingState(
-            session.experiment, parameterCount: state == nil ? 0 : complete.parameters.count,
-            stepsPerEpoch: session.order(sampleCount: train.count, isShuffled: false).stepCount,
-            ledger: session.ledger, completedSteps: state?.completedSteps ?? 0)
-        try ParameterGathering.gather(
-            into: complete, from: pipeline.model, plan: choice.plan, session: session,
-            optimizers: state.map { (own: $0.optimizer, complete: next.optimizer) })
-        next.optimizer.restore(stepCount: next.completedSteps)
-        return (complete, next)
     }
 
-    /// The side network's tensors before the first step, on every rank. Collective over the world.
-    private func initialSideTensors(_ pipeline: PipelinePhase) throws -> [(
-        name: String, shape: [Int], values: [Float]
-    )] {
-        let complete = try complete(from: pipeline, state: nil).model
-        return complete.parameters.declarations.filter { $0.name.hasPrefix("side.") }.map { declaration in
-            let range = complete.parameters.range(of: declaration.name)!
-            return (declaration.name, declaration.shape, range.map { complete.parameters.values.pointer[$0] })
+    private var allSteps: [LayerStep] { family.steps(of: 0..<family.plannerLayers.count) }
+
+    /// Writes the side network's tensors as they are before the first step. Collective over the world.
+    private func saveInitialSide(_ store: CacheStore, _ residual: [Int]) throws {
+        let bucket = ParameterBucket(
+            try StageModel.declarations(family, session.modelConfiguration, steps: allSteps),
+            ledger: session.ledger)
+        try ParameterGathering.gather(
+            into: bucket, from: pipeline!.model, plan: choice.plan, session: session)
+        try store.save("side-initial", residual: residual) {
+            bucket.named.filter { $0.name.hasPrefix("side.") }
         }
     }
 
     private func save(_ complete: StageModel) throws {
-        try session.world.agree {
-            guard let task = session.task else { return }
+        try session.world.onRoot {
             try AdapterDirectory.save(
-                complete, to: adapterPath, session: session, task: task,
+                complete, to: adapterPath, session: session, task: session.task!,
                 maximumGenerationLength: generationLength)
         }
     }

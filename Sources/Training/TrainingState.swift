@@ -30,6 +30,7 @@ final class TrainingState {
         case .sgd:
             optimizer = SGD(weightDecay: Float(training.weightDecay))
         }
+        optimizer.restore(stepCount: completedSteps)
     }
 
     var isFinished: Bool { completedSteps >= plannedSteps }
@@ -49,22 +50,4 @@ final class TrainingState {
 
     /// Counts an update that this rank has no parameters for.
     func skip() { completedSteps += 1 }
-}
-
-extension Session {
-    /// Dropout keys of some samples in an epoch; nil without dropout.
-    func dropout(epoch: Int) -> (([Int]) -> DropoutKeys)? {
-        let probability = experiment.training.dropout ?? model.family.dropout
-        guard probability > 0 else { return nil }
-        let seed = UInt64(experiment.training.seed)
-        return { DropoutKeys(probability: probability, seed: seed, epoch: epoch, sampleIDs: $0) }
-    }
-
-    /// The order of a data set's samples: shuffled for training, in file order for evaluation.
-    func order(sampleCount: Int, isShuffled: Bool) -> SampleOrder {
-        SampleOrder(
-            sampleCount: sampleCount, miniBatchSize: experiment.training.miniBatchSize,
-            isShuffled: isShuffled,
-            seed: UInt64(experiment.training.seed))
-    }
 }

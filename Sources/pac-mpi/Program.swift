@@ -19,9 +19,9 @@ enum Program {
     /// The body receives the world and hands it to what it builds. A failure that all ranks share ends each of them in
     /// order; one that a rank has alone ends the whole job at once.
     static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
-        try MPIEnvironment.initialize()
         prepareAllocator()
         do {
+            try MPIEnvironment.initialize()
             try body(try Communicator.world())
         } catch let failure as Failure where failure.isShared {
             try MPIEnvironment.finalize()

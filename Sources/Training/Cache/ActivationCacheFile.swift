@@ -150,9 +150,11 @@ final class ActivationCacheFile: @unchecked Sendable {
             targetOffsets: targetOffsets, ends: stacks.map { _ in [0] })
     }
 
-    /// Marks the file complete, puts it on the disk and gives it its name. It stays open for reading.
-    func complete() throws {
-        try file.setAttribute("complete", to: .bool(true))
+    /// Puts the file on the disk and gives it its name. It stays open for reading.
+    ///
+    /// - Parameter isWhole: whether every sample is in it, which the file then says.
+    func complete(isWhole: Bool) throws {
+        try file.setAttribute("complete", to: .bool(isWhole))
         try file.sync()
         try renameFile(temporaryPath, to: path)
         temporaryPath = path

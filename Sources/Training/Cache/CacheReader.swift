@@ -44,6 +44,11 @@ final class CacheReader {
         self.ledger = ledger
     }
 
+    deinit {
+        // The thread still writes into blocks of batches that nobody took: an error elsewhere must not free them first.
+        for pending in ahead { _ = Result { try pending.ticket.wait() } }
+    }
+
     /// Starts reading a batch. Batches are taken in the order in which they were requested.
     func request(_ samples: [Int]) {
         let (file, split) = (self.file, self.split)

@@ -13,10 +13,14 @@ final class CacheRecorder: ActivationRecorder {
     private let ledger: Ledger
     private var batch: MicroBatch?
     private var buffers: [[Float]] = []
+    private var bufferBytes = 0
     private var outstanding: [(ticket: IOThread.Ticket, bytes: Int)] = []
+    private var outstandingBytes = 0
+    /// What the disk answered, once it failed; nothing is written after that.
+    private var failure: (any Error)?
 
-    /// Micro-batches that may wait for the disk before the stage waits too.
-    private static let limit = 8
+    /// Bytes that may wait for the disk before the stage waits too.
+    private static let limit = 64 << 20
 
     init(
         _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
@@ -35,6 +39,8 @@ final class CacheRecorder: ActivationRecorder {
             let tokens = batch.spans(stack.stack).last?.upperBound ?? 0
             return [Float](unsafeUninitializedCapacity: tokens * file.shape.rowCount(stack)) { $1 = $0.count }
         }
+        bufferBytes = buffers.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+        ledger.register(bufferBytes, .cache)
     }
 
     func record(_ stack: StackKind, _ layer: Int, _ activation: Tensor) {
@@ -50,41 +56,37 @@ final class CacheRecorder: ActivationRecorder {
         }
     }
 
-    func end() throws {
+    func end() {
         let batch = self.batch!
         let stacks = file.shape.stacks.map(\.stack)
         let samples = batch.sampleIDs.indices.map { index in
-            dataset.cacheRow(batch.sampleIDs[index], tokenCounts: stacks.map { batch.spans($0)[index].count })
+            dataset.cacheRow(
+                batch.sampleIDs[index], tokenCounts: stacks.map { batch.spans($0)[index].count })
         }
         let (file, split, activations) = (self.file, self.split, buffers)
         buffers = []
-        let bytes = activations.reduce(0) { $0 + $1.count * 4 }
-        ledger.register(bytes, .cache)
-        outstanding.append((thread.enqueue { try file.append(split, samples, activations) }, bytes))
-        while outstanding.count > Self.limit { try waitForOldest() }
+        guard failure == nil else {
+            ledger.release(bufferBytes, .cache)
+            return
+        }
+        outstanding.append((thread.enqueue { try file.append(split, samples, activations) }, bufferBytes))
+        outstandingBytes += bufferBytes
+        while outstandingBytes > Self.limit { waitForOldest() }
     }
+
+    /// Whether the disk has failed: all ranks must know before any of them stops.
+    var hasFailed: Bool { failure != nil }
 
     /// Returns when everything is written; throws what the disk answered.
-    func finish() throws { while !outstanding.isEmpty { try waitForOldest() } }
-
-    private func waitForOldest() throws {
-        let (ticket, bytes) = outstanding.removeFirst()
-        try ticket.wait()
-        ledger.release(bytes, .cache)
+    func finish() throws {
+        while !outstanding.isEmpty { waitForOldest() }
+        if let failure { throw failure }
     }
-}
 
-extension TokenizedDataset {
-    /// What a cache keeps of a sample besides its activations.
-    func cacheRow(_ sample: Int, tokenCounts: [Int]) -> ActivationCacheFile.SampleRow {
-        let label: Float? =
-            switch labels {
-            case .classes(let labels): Float(labels[sample])
-            case .scores(let scores): scores[sample]
-            case .none, .texts: nil
-            }
-        return ActivationCacheFile.SampleRow(
-            id: sample, tokenCounts: tokenCounts, tokenIDs: Array(input(sample)), label: label,
-            targetIDs: hasTargets ? Array(target(sample)) : nil)
+    private func waitForOldest() {
+        let (ticket, bytes) = outstanding.removeFirst()
+        do { try ticket.wait() } catch { failure = failure ?? error }
+        ledger.release(bytes, .cache)
+        outstandingBytes -= bytes
     }
 }

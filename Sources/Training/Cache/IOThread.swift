@@ -15,7 +15,11 @@ final class IOThread: @unchecked Sendable {
     private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var queue: [@Sendable () -> Void] = []
     private var isStopping = false
-    private var thread = pthread_t()
+    #if canImport(Glibc)
+        private var thread = pthread_t()
+    #else
+        private var thread: pthread_t?
+    #endif
 
     init() throws {
         pthread_mutex_init(mutex, nil)
@@ -89,7 +93,11 @@ final class IOThread: @unchecked Sendable {
             isStopping = true
             pthread_cond_broadcast(changed)
         }
-        pthread_join(thread, nil)
+        #if canImport(Glibc)
+            pthread_join(thread, nil)
+        #else
+            pthread_join(thread!, nil)
+        #endif
     }
 
     private func locked(_ body: () -> Void) {

@@ -31,9 +31,9 @@ struct Redistribution {
         self.ledger = ledger
     }
 
-    /// Whether every rank already holds exactly what it will use: a single stage whose ranks own what they computed.
-    static func isNeeded(_ plan: Plan, owners: [Int]) -> Bool {
-        plan.stages.count > 1
+    /// Whether every rank already holds exactly what it will use: a single stage of all ranks that own what they computed.
+    static func isNeeded(_ plan: Plan, owners: [Int], worldSize: Int) -> Bool {
+        plan.stages.count > 1 || plan.stages[0].ranks.count < worldSize
             || owners.indices.contains { slot in
                 owners[slot] != plan.stages[0].ranks[Placement.position(ofSlot: slot, plan, stage: 0)]
             }
@@ -53,17 +53,17 @@ struct Redistribution {
         var received = 0
         var chunk: [(slot: Int, sample: Int)] = []
         var bytes = 0
-        for (index, miniBatch) in miniBatches.enumerated() {
+        for miniBatch in miniBatches {
             for (slot, sample) in miniBatch.enumerated() {
                 chunk.append((slot, sample))
                 bytes += complete.floatCount { builder.tokenCount(sample, $0) } * 4
-            }
-            if bytes >= Self.chunkBytes || index == miniBatches.count - 1 {
+                guard bytes >= Self.chunkBytes else { continue }
                 received += try move(chunk, split, source, target, dataset, builder, world)
                 (chunk, bytes) = ([], 0)
             }
         }
-        return received
+        return chunk.isEmpty
+            ? received : received + (try move(chunk, split, source, target, dataset, builder, world))
     }
 
     /// The rank that computed a slot's samples on a stage.
@@ -91,12 +91,15 @@ struct Redistribution {
         }
         let sent = FloatMessage(count: outgoing.reduce(0, +), ledger: ledger)
         let got = FloatMessage(count: incoming.reduce(0, +), ledger: ledger)
-        try fill(sent, outgoing, chunk, split, source, builder, me)
-        try world.allToAll(
-            from: UnsafeRawBufferPointer(sent.bytes), counts: outgoing.map { $0 * 4 },
-            offsets: Self.starts(outgoing).map { $0 * 4 }, into: got.bytes, counts: incoming.map { $0 * 4 },
-            offsets: Self.starts(incoming).map { $0 * 4 })
-        try store(got, incoming, chunk, split, target, dataset, builder, me)
+        try world.agree { try fill(sent, outgoing, chunk, split, source, builder, me) }
+        try withExtendedLifetime((sent, got)) {
+            try world.allToAll(
+                from: UnsafeRawBufferPointer(sent.bytes), counts: outgoing.map { $0 * 4 },
+                offsets: Self.starts(outgoing).map { $0 * 4 }, into: got.bytes,
+                counts: incoming.map { $0 * 4 },
+                offsets: Self.starts(incoming).map { $0 * 4 })
+        }
+        try world.agree { try store(got, incoming, chunk, split, target, dataset, builder, me) }
         return (got.storage.count - incoming[me]) * 4
     }
 

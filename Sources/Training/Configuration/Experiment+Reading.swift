@@ -139,12 +139,10 @@ extension Experiment.Parallelism {
         }
         let value = try object.required("plan")
         if let path = value.value.string {
-            plan = try JSONValue(contentsOf: path)
-            planFile = path
+            plan = JSONReader(try JSONValue(contentsOf: path), file: path)
         } else {
             _ = try value.object()
-            plan = value.value
-            planFile = value.place
+            plan = value
         }
     }
 }

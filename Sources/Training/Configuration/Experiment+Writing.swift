@@ -25,7 +25,8 @@ extension Experiment {
             (
                 "parallelism",
                 .dictionary([
-                    ("system", .string(parallelism.system.rawValue)), ("plan", parallelism.plan ?? .null),
+                    ("system", .string(parallelism.system.rawValue)),
+                    ("plan", parallelism.plan?.value ?? .null),
                     ("planner", .string(parallelism.planner.rawValue)),
                 ])
             ),

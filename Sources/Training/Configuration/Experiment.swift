@@ -45,9 +45,8 @@ public struct Experiment: Sendable {
             case eddl, standalone, plan
         }
         public var system = System.pac
-        /// For `plan`: what `plan.json` holds, and where it came from.
-        public var plan: JSONValue?
-        public var planFile: String?
+        /// For `plan`: what `plan.json` holds, with its place for errors.
+        public var plan: JSONReader?
         public var planner = PlannerKind.exact
     }
 

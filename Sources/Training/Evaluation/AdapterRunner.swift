@@ -22,7 +22,7 @@ public final class AdapterRunner {
         self.session = session
         let adapter = try session.world.agree { try AdapterDirectory(adapterPath) }
         maximumLength = try session.world.agree { try adapter.maximumGenerationLength() }
-        let plan = try session.world.agree { try PlanChooser.dataParallel(session) }
+        let plan = try session.world.agree { try PlanChooser.forEvaluation(session) }
         let pipeline = try PipelinePhase(session, plan)
         try session.world.agree {
             if let model = pipeline.model {
@@ -66,8 +66,12 @@ public final class AdapterRunner {
         else {
             return []
         }
-        return rows.enumerated().map { index, row in
-            .dictionary(
+        return try rows.enumerated().map { index, row in
+            guard predictions.rows[index]!.allSatisfy(\.isFinite) else {
+                throw Failure.run(
+                    "\(input ?? "--text"): row \(index + 1): the adapter's prediction is no number")
+            }
+            return .dictionary(
                 row.fields.map { ($0.name, .string($0.text)) }
                     + predictions.fields(index, session.task!, session.ledger))
         }

@@ -1,7 +1,4 @@
-import CKernels
-import MPI
 import Models
-import TensorCore
 
 /// The tensors that cross a stage boundary for some samples: which there are, and how many rows of each.
 ///
@@ -31,16 +28,4 @@ struct Payload {
 
     /// Floats of a message, given the rows of each part.
     func floatCount(_ rows: [Int]) -> Int { zip(parts, rows).reduce(0) { $0 + $1.0.columns * $1.1 } }
-}
-
-/// A message under way, or received: memory on the ledger that MPI reads or writes.
-final class FloatMessage: MessageBuffer {
-    let storage: Storage
-
-    init(count: Int, ledger: Ledger) { storage = Storage(count: count, category: .exchange, ledger: ledger) }
-
-    var bytes: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(
-            start: storage.pointer, count: storage.count * MemoryLayout<Float>.stride)
-    }
 }

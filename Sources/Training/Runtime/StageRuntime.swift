@@ -9,8 +9,6 @@ final class StageRuntime {
     struct Result {
         /// Sum of the loss terms computed here; zero but on the last stage.
         var lossSum = 0.0
-        /// Tokens computed here.
-        var tokenCount = 0
     }
 
     /// A micro-batch between its forward and its backward.
@@ -129,8 +127,7 @@ final class StageRuntime {
         let state = model.forward(
             input, batch, dropout: keys,
             onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
-        try recorder?.end()
-        result.tokenCount += batch.tokenCount
+        recorder?.end()
         var flight = InFlight(batch: batch, received: input?.side, state: state)
         if placement.isLastStage, let weight {
             let loss = model.head!.loss(
@@ -148,8 +145,7 @@ final class StageRuntime {
             TensorCore.backward(from: [loss.root], seeds: [loss.seed])
         } else {
             let sent = [flight.state.side.hidden] + (flight.state.side.encoderOutput.map { [$0] } ?? [])
-            // A boundary inside the encoder carries no encoder result.
-            TensorCore.backward(from: Array(sent.prefix(seeds!.count)), seeds: seeds!)
+            TensorCore.backward(from: sent, seeds: seeds!)
         }
         if let input = flight.received {
             let leaves = [input.hidden] + (input.encoderOutput.map { [$0] } ?? [])
@@ -164,13 +160,4 @@ final class StageRuntime {
         zeros.fill(0)
         return zeros
     }
-}
-
-/// Sees the activations of a stage as they are made, micro-batch by micro-batch.
-protocol ActivationRecorder: AnyObject {
-    func begin(_ batch: MicroBatch)
-    /// b of a stack and layer: [n, d].
-    func record(_ stack: StackKind, _ layer: Int, _ activation: Tensor)
-    /// The micro-batch is complete.
-    func end() throws
 }

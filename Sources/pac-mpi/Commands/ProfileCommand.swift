@@ -20,13 +20,11 @@ struct ProfileCommand: ParsableCommand {
 
     func run() throws {
         try Program.inWorld { world in
-            let isRoot = world.rank == 0
             let session = try Session(
                 world: world, experimentPath: arguments.experiment, overrides: arguments.overrides,
                 data: .trainAndValidation)
             let profile = try PlanChooser.profile(session)
-            try session.world.agree {
-                guard isRoot else { return }
+            try session.world.onRoot {
                 try writeFileAtomically(profile.json.text(indented: true) + "\n", to: out)
                 Output.line(json ? profile.json.text(indented: true) : profile.table)
                 if !json { Output.line("written to \(out)") }
