@@ -1,32 +1,36 @@
 import Foundation
 
 /// How a launched program ended.
-struct Outcome {
-    var status: Int32
-    var output: String
-    var errors: String
+public struct Outcome: Sendable {
+    /// The exit status; 128 plus the signal's number when a signal ended it.
+    public let status: Int32
+    public let output: String
+    public let errors: String
 
     /// How many lines of the output are this one.
-    func count(of line: String) -> Int { output.split(separator: "\n").filter { $0 == line }.count }
+    public func count(of line: String) -> Int { lines.filter { $0 == line }.count }
+
+    /// The lines of the output that are not empty.
+    public var lines: [Substring] { output.split(separator: "\n") }
 }
 
-/// The executable of the ranks, built beside the test bundle.
-let spmdChecks = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-    .appendingPathComponent("spmd-checks").path
+/// The path of an executable of this package, built beside the test bundle.
+public func builtExecutable(_ name: String) -> String {
+    URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appendingPathComponent(name)
+        .path
+}
 
-/// Runs checks on some ranks under `mpirun`, which says nothing of its own.
-func mpirun(ranks: Int, _ checks: [String], seconds: Double = 120) throws -> Outcome {
-    let arguments =
-        [
-            "mpirun", "-np", "\(ranks)", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q",
-            spmdChecks,
-        ]
-        + checks
-    return try launch("/usr/bin/env", arguments, seconds: seconds)
+/// Runs a program on some ranks under `mpirun`, which says nothing of its own.
+public func mpirun(ranks: Int, _ program: String, _ arguments: [String], seconds: Double) throws -> Outcome {
+    let options = [
+        "mpirun", "-np", "\(ranks)", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q",
+        program,
+    ]
+    return try launch("/usr/bin/env", options + arguments, seconds: seconds)
 }
 
 /// Runs a program to its end, or kills it after a time limit and throws.
-func launch(_ path: String, _ arguments: [String], seconds: Double) throws -> Outcome {
+public func launch(_ path: String, _ arguments: [String], seconds: Double) throws -> Outcome {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
@@ -59,10 +63,14 @@ func launch(_ path: String, _ arguments: [String], seconds: Double) throws -> Ou
     if late {
         throw LaunchError("\(arguments.joined(separator: " ")): not done after \(seconds) s\n" + texts[1])
     }
-    return Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1])
+    let status = process.terminationStatus
+    return Outcome(
+        status: process.terminationReason == .exit ? status : 128 + status, output: texts[0], errors: texts[1]
+    )
 }
 
-struct LaunchError: Error, CustomStringConvertible {
-    let description: String
-    init(_ description: String) { self.description = description }
+/// Why a launch has no outcome.
+public struct LaunchError: Error, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
 }
