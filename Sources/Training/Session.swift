@@ -38,9 +38,15 @@ public final class Session {
             try adjust(&experiment)
             return Array(experiment.json.text().utf8)
         }
-        let experiment = try Experiment(JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
+        let experiment = try Experiment(
+            JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
-        let model = try self.world.agree { try ModelFiles(experiment.model, ledger: Ledger()) }
+        let model = try self.world.agree {
+            let model = try ModelFiles(experiment.model, ledger: Ledger())
+            // A factor that does not divide the sizes: told before anything is made, and by every rank alike.
+            let _: any ModelFamily = try model.family.reduced(by: experiment.technique.reductionFactor)
+            return model
+        }
         self.model = model
         try Self.compareFingerprints(model.fingerprint, self.world)
         pooling = try self.world.agree { try experiment.pooling ?? model.declaredPooling() }
