@@ -13,7 +13,8 @@ struct PacMPI: ParsableCommand {
             Commands that need no other rank (plan, inspect, verify) run without mpirun as well.
             """,
         subcommands: [
-            TrainCommand.self, ProfileCommand.self, PlanCommand.self, EvaluateCommand.self, PredictCommand.self,
+            TrainCommand.self, ProfileCommand.self, PlanCommand.self, EvaluateCommand.self,
+            PredictCommand.self,
             InspectCommand.self, VerifyCommand.self,
         ],
         defaultSubcommand: TrainCommand.self)

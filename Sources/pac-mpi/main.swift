@@ -19,10 +19,11 @@ do {
         Program.end(with: failure)
     }
 } catch {
+    // The other ranks leave in silence and without a status: mpirun ends a job as soon as one of them has a status, and
+    // would cut rank 0 off before it has spoken.
+    guard speaks else { exit(0) }
     let code = PacMPI.exitCode(for: error)
-    if speaks {
-        let message = PacMPI.fullMessage(for: error)
-        Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
-    }
+    let message = PacMPI.fullMessage(for: error)
+    Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     exit(code == .success ? 0 : code == .validationFailure ? 2 : code.rawValue)
 }
