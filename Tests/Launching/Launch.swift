@@ -34,13 +34,17 @@ public func launch(_ path: String, _ arguments: [String], seconds: Double) throw
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
-    // A test that runs under mpirun itself must not pass its place in that job on.
-    process.environment = ProcessInfo.processInfo.environment.filter {
-        !$0.key.hasPrefix("OMPI_") && !$0.key.hasPrefix("PMIX_")
-    }
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
+    // A test that runs under mpirun itself must not pass its place in that job on.
+    var environment = ProcessInfo.processInfo.environment.filter {
+        !$0.key.hasPrefix("OMPI_") && !$0.key.hasPrefix("PMIX_")
+    }
+    // Jobs of one user share a directory under this one. A job that ends removes it while another one, that is
+    // starting, counts on it.
+    environment["TMPDIR"] = folder.path
+    process.environment = environment
     // Files rather than pipes: nobody has to drain them while waiting.
     let files = try ["output", "errors"].map { name in
         let url = folder.appendingPathComponent(name)

@@ -9,7 +9,8 @@ import Testing
         try JSONValue(parsing: Array(line.utf8), file: "output")
     }
 
-    /// Bert through two stages, with a rate at which it learns something; the figures are those of the last epoch.
+    /// Bert through two stages, with a rate at which it learns something; the figures are those of the last
+    /// epoch.
     @Test func `evaluate and predict reproduce a run's last figures`() throws {
         let workshop = try Workshop()
         let plan = Plan.of([(0..<2, [0], [4]), (2..<5, [1], [4])], microBatchCount: 2)

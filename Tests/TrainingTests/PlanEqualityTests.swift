@@ -2,8 +2,8 @@ import Planning
 import Support
 import Testing
 
-/// The plan never changes the result: losses, figures of merit and texts of four ranks under any plan are those of one
-/// rank that computes everything with the backbone.
+/// The plan never changes the result: losses, figures of merit and texts of four ranks under any plan are
+/// those of one rank that computes everything with the backbone.
 @Suite(.serialized) struct PlanEqualityTests {
     /// A model, what it learns, and the plans under which it must learn the same.
     struct Case: CustomTestStringConvertible, Sendable {
@@ -58,7 +58,8 @@ import Testing
             model: .t5, task: .textToText, layerCount: 7,
             plans: [
                 .of([(0..<7, [0, 1, 2, 3], [2, 2, 2, 2])], microBatchCount: 1),
-                // The boundary between encoder and decoder: embedding and three blocks, two blocks and the head.
+                // The boundary between encoder and decoder: embedding and three blocks, two blocks and the
+                // head.
                 .of([(0..<4, [0, 1], [2, 2]), (4..<7, [2, 3], [2, 2])], microBatchCount: 2),
                 insideDecoder,
                 .of(

@@ -4,7 +4,8 @@ import Planning
 import Support
 import Testing
 
-/// The models of the reference cases: 2 to 5 blocks with 32 or 48 channels, enough for every path of the program.
+/// The models of the reference cases: 2 to 5 blocks with 32 or 48 channels, enough for every path of the
+/// program.
 enum TinyModel: String, CaseIterable, Sendable {
     case bertClassifier = "bert_cls"
     case bertRegressor = "bert_reg"
@@ -127,7 +128,8 @@ final class Workshop {
         "on", "new", "album", "praised", "before", "breakfast",
     ]
 
-    /// Rows of 2 to 12 words: the class tells the row's first word, the score its length, the target its first words.
+    /// Rows of 2 to 12 words: the class tells the row's first word, the score its length, the target its
+    /// first words.
     private static func rows(_ count: Int, _ task: TinyTask, seed: UInt64) -> String {
         (0..<count).map { index in
             let random = CounterRandom(seed, UInt64(index))
@@ -194,8 +196,8 @@ struct RunLog {
     }
 }
 
-/// The largest relative difference of two sequences; infinite when they differ in length or hold something that is no
-/// number.
+/// The largest relative difference of two sequences; infinite when they differ in length or hold something
+/// that is no number.
 func largestDifference(_ a: [Double], _ b: [Double]) -> Double {
     guard a.count == b.count else { return .infinity }
     return zip(a, b).reduce(0) { largest, pair in
