@@ -16,7 +16,8 @@ extension Communicator {
         let first = verdicts.firstIndex { $0.failure != nil }!
         let failure = verdicts[first].failure!
         if verdicts.allSatisfy({ $0.failure == failure }) { throw failure.shared }
-        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)").shared
+        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)")
+            .shared
     }
 
     /// Runs `body` on the root and returns its bytes on every rank, or throws its failure on every rank. Collective.

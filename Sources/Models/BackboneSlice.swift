@@ -28,7 +28,9 @@ public final class BackboneSlice {
     /// Runs one step; `lane` is nil only before the first. The head is no step of the backbone.
     ///
     /// - Returns: the lane whose hidden state is the activation b of the step.
-    public func advance(_ lane: Lane?, _ step: LayerStep, _ batch: MicroBatch, caches: GenerationCaches? = nil) -> Lane {
+    public func advance(
+        _ lane: Lane?, _ step: LayerStep, _ batch: MicroBatch, caches: GenerationCaches? = nil
+    ) -> Lane {
         switch step {
         case .embedding(let stack):
             let hidden = embeddings[stack]!(batch.tokens(stack))

@@ -29,7 +29,8 @@ public struct BertFamily: ModelFamily {
         typeCount = try integer("type_vocab_size", 2)
         epsilon = Float(try configuration.optional("layer_norm_eps")?.number(in: 0...1) ?? 1e-12)
         dropout = try configuration.optional("hidden_dropout_prob")?.number(in: 0...0.99) ?? 0.1
-        let function = try configuration.optional("hidden_act")?.choice(["gelu", "gelu_new", "relu", "silu"]) ?? "gelu"
+        let function =
+            try configuration.optional("hidden_act")?.choice(["gelu", "gelu_new", "relu", "silu"]) ?? "gelu"
         activation = ActivationFunction(rawValue: function)!
         if let type = configuration.optional("position_embedding_type"), try type.string() != "absolute" {
             throw type.failure(expected: "\"absolute\"")
@@ -72,7 +73,8 @@ public struct BertFamily: ModelFamily {
                 AttentionDescription(
                     kind: .selfAttention, query: prefix + "attention.self.query",
                     key: prefix + "attention.self.key", value: prefix + "attention.self.value",
-                    output: prefix + "attention.output.dense", norm: norm(prefix + "attention.output.LayerNorm"),
+                    output: prefix + "attention.output.dense",
+                    norm: norm(prefix + "attention.output.LayerNorm"),
                     hasBias: true, headCount: headCount, keyValueHeadCount: headCount, headSize: headSize,
                     scale: 1 / Float(headSize).squareRoot(), isCausal: false, usesPositionTable: false)
             ],
@@ -83,10 +85,12 @@ public struct BertFamily: ModelFamily {
             isPreNorm: false)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer {
+    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    {
         BertEmbedding(
             words: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
-            types: try source.parameter("bert.embeddings.token_type_embeddings.weight", [typeCount, hiddenSize]),
+            types: try source.parameter(
+                "bert.embeddings.token_type_embeddings.weight", [typeCount, hiddenSize]),
             positions: try source.parameter(
                 "bert.embeddings.position_embeddings.weight", [positionCount, hiddenSize]),
             norm: try Norm(norm("bert.embeddings.LayerNorm"), source))

@@ -21,7 +21,8 @@ public final class Checkpoint {
             fileOfTensor = file.entries.mapValues { _ in 0 }
             return
         }
-        let map = try JSONReader(JSONValue(contentsOf: index), file: index).object().required("weight_map").object()
+        let map = try JSONReader(JSONValue(contentsOf: index), file: index).object().required("weight_map")
+            .object()
         var names: [String] = []
         var files: [SafetensorsFile] = []
         var places: [String: Int] = [:]
@@ -51,7 +52,9 @@ public final class Checkpoint {
     public func contains(_ name: String) -> Bool { fileOfTensor[name] != nil }
 
     /// The shape of a stored tensor.
-    public func shape(of name: String) -> [Int]? { fileOfTensor[name].flatMap { files[$0].entries[name]?.shape } }
+    public func shape(of name: String) -> [Int]? {
+        fileOfTensor[name].flatMap { files[$0].entries[name]?.shape }
+    }
 
     /// A stored tensor as float32.
     public func tensor(_ name: String, ledger: Ledger) throws -> Tensor {
@@ -104,7 +107,8 @@ public struct CheckpointSource: ParameterSource {
         var names = [name] + family.tiedNames(of: name)
         names += names.compactMap { variant in
             variant.hasSuffix("LayerNorm.weight")
-                ? variant.dropLast(6) + "gamma" : variant.hasSuffix("LayerNorm.bias") ? variant.dropLast(4) + "beta" : nil
+                ? variant.dropLast(6) + "gamma"
+                : variant.hasSuffix("LayerNorm.bias") ? variant.dropLast(4) + "beta" : nil
         }
         if let prefix = family.optionalPrefix {
             names += names.compactMap { $0.hasPrefix(prefix) ? String($0.dropFirst(prefix.count)) : nil }

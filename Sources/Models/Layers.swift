@@ -7,7 +7,9 @@ public struct Dense {
     let bias: Tensor?
 
     /// - Parameter name: of the tensors without ".weight" and ".bias".
-    init(_ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool, _ source: any ParameterSource) throws {
+    init(
+        _ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool, _ source: any ParameterSource
+    ) throws {
         weight = try source.parameter(name + ".weight", [outputSize, inputSize])
         bias = hasBias ? try source.parameter(name + ".bias", [outputSize]) : nil
     }
@@ -63,7 +65,9 @@ public struct DropoutKeys: Sendable {
 }
 
 /// Drops at a named place; nil keys mean inference.
-func drop(_ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>]) -> Tensor {
+func drop(_ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>])
+    -> Tensor
+{
     guard let dropoutKeys, dropoutKeys.probability > 0 else { return x }
     return dropout(x, probability: dropoutKeys.probability, spans: spans, keys: dropoutKeys.keys(place()))
 }

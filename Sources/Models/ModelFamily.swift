@@ -100,7 +100,8 @@ extension ModelFamily {
                 let entry: [LayerStep] = index == 0 && stack.kind != first ? [.embedding(stack.kind)] : []
                 layers.append(
                     PlannerLayer(
-                        name: "\(stack.kind.rawValue) \(index)", kind: stack.kind == .encoder ? .encoder : .decoder,
+                        name: "\(stack.kind.rawValue) \(index)",
+                        kind: stack.kind == .encoder ? .encoder : .decoder,
                         steps: entry + [.block(stack.kind, index)]))
             }
         }
@@ -133,7 +134,8 @@ public func readModelFamily(_ configuration: JSONReader) throws -> any ModelFami
 func divide(_ size: Int, by k: Int, _ name: String) throws -> Int {
     guard k >= 1, size % k == 0 else {
         throw Failure.configuration(
-            "technique.reduction_factor: expected a divisor of the model's \(name), which is \(size), found \(k)")
+            "technique.reduction_factor: expected a divisor of the model's \(name), which is \(size), found \(k)"
+        )
     }
     return size / k
 }

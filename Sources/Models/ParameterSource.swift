@@ -41,7 +41,8 @@ public struct RandomSource: ParameterSource {
         if shape.count == 1 {
             tensor.fill(name.hasSuffix("bias") ? 0 : 1)
         } else {
-            fillNormal(tensor.pointer, tensor.count, standardDeviation: 0.02, CounterRandom(seed: seed, name: name))
+            fillNormal(
+                tensor.pointer, tensor.count, standardDeviation: 0.02, CounterRandom(seed: seed, name: name))
         }
         return tensor
     }
@@ -50,7 +51,9 @@ public struct RandomSource: ParameterSource {
 /// Normal numbers, a function of the generator's key alone.
 public func normalNumbers(_ count: Int, standardDeviation: Double, _ random: CounterRandom) -> [Float] {
     [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
-        if let base = buffer.baseAddress { fillNormal(base, count, standardDeviation: standardDeviation, random) }
+        if let base = buffer.baseAddress {
+            fillNormal(base, count, standardDeviation: standardDeviation, random)
+        }
         initialized = count
     }
 }

@@ -30,7 +30,9 @@ public final class SafetensorsFile {
     public init(_ path: String) throws {
         self.path = path
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Failure.configuration("\(path): cannot be read: \(systemReason())") }
+        guard descriptor >= 0 else {
+            throw Failure.configuration("\(path): cannot be read: \(systemReason())")
+        }
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
@@ -38,7 +40,8 @@ public final class SafetensorsFile {
         }
         let size = Int(status.st_size)
         guard size >= 8 else {
-            throw Failure.configuration("\(path): truncated: expected a safetensors header, found \(size) bytes")
+            throw Failure.configuration(
+                "\(path): truncated: expected a safetensors header, found \(size) bytes")
         }
         guard let mapped = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0), mapped != MAP_FAILED else {
             throw Failure.configuration("\(path): cannot be mapped: \(systemReason())")
@@ -63,7 +66,9 @@ public final class SafetensorsFile {
 
     deinit { munmap(UnsafeMutableRawPointer(mutating: base), size) }
 
-    private static func read(_ header: JSONReader, dataSize: Int) throws -> ([String: Entry], [String: String]) {
+    private static func read(_ header: JSONReader, dataSize: Int) throws -> (
+        [String: Entry], [String: String]
+    ) {
         var entries: [String: Entry] = [:]
         var metadata: [String: String] = [:]
         for (name, value) in try header.object().all {
@@ -85,7 +90,10 @@ public final class SafetensorsFile {
                     "\(header.file): tensor \"\(name)\": expected a shape that fits the file, found \(shape)")
             }
             let entry = Entry(type: type, shape: shape, range: ends[0]..<ends[1])
-            let width = ["F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1][type]
+            let width = [
+                "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
+                "BOOL": 1,
+            ][type]
             if let width, width * entry.count != entry.range.count {
                 throw Failure.configuration(
                     "\(header.file): tensor \"\(name)\" of shape \(shape) needs \(width * entry.count) bytes, "
@@ -148,12 +156,15 @@ public final class SafetensorsFile {
         let entry = try entry(name)
         let start = base + dataStart + entry.range.lowerBound
         switch entry.type {
-        case "I32": return (0..<entry.count).map { start.loadUnaligned(fromByteOffset: $0 * 4, as: Int32.self) }
+        case "I32":
+            return (0..<entry.count).map { start.loadUnaligned(fromByteOffset: $0 * 4, as: Int32.self) }
         case "I64":
             return (0..<entry.count).map {
                 Int32(truncatingIfNeeded: start.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self))
             }
-        default: throw Failure.configuration("\(path): tensor \"\(name)\": expected I32 or I64, found \(entry.type)")
+        default:
+            throw Failure.configuration(
+                "\(path): tensor \"\(name)\": expected I32 or I64, found \(entry.type)")
         }
     }
 
@@ -175,9 +186,12 @@ public final class SafetensorsFile {
                 count = entry.count
             }
             entry.type == "F16"
-                ? ck_float_from_half(out, words, entry.count) : ck_float_from_bfloat16(out, words, entry.count)
+                ? ck_float_from_half(out, words, entry.count)
+                : ck_float_from_bfloat16(out, words, entry.count)
         case "F64":
-            for i in 0..<entry.count { out[i] = Float(start.loadUnaligned(fromByteOffset: i * 8, as: Double.self)) }
+            for i in 0..<entry.count {
+                out[i] = Float(start.loadUnaligned(fromByteOffset: i * 8, as: Double.self))
+            }
         default:
             throw Failure.configuration(
                 "\(path): tensor \"\(name)\": expected a floating-point type, found \(entry.type)")

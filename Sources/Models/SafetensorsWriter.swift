@@ -4,7 +4,8 @@ import Support
 ///
 /// - Parameter tensors: name, shape and values, in the order they are to stand.
 public func writeSafetensors(
-    _ tensors: [(name: String, shape: [Int], values: [Float])], metadata: [(String, String)] = [], to path: String
+    _ tensors: [(name: String, shape: [Int], values: [Float])], metadata: [(String, String)] = [],
+    to path: String
 ) throws {
     var offset = 0
     var members: [(String, JSONValue)] = []

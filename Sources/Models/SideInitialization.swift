@@ -27,18 +27,24 @@ public struct SideInitialization {
             switch step {
             case .embedding(let stack):
                 appendDown("\(stack.rawValue).down.0", selection, r)
-                if stack != family.stacks[0].kind { try appendNorm(family.finalNorm(.encoder), residual, backbone) }
+                if stack != family.stacks[0].kind {
+                    try appendNorm(family.finalNorm(.encoder), residual, backbone)
+                }
             case .block(let stack, let index):
                 appendDown("\(stack.rawValue).down.\(index + 1)", selection, r)
                 append("\(stack.rawValue).gate.\(index + 1)", [0])
                 let full = family.block(stack, index)
                 let plan = try StructuralPruning.plan(full, reduced: reduced.block(stack, index), backbone)
                 plans.append((full.prefix, plan))
-                for (name, tensor) in try StructuralPruning.tensors(full, plan: plan, residual: residual, backbone) {
+                for (name, tensor) in try StructuralPruning.tensors(
+                    full, plan: plan, residual: residual, backbone)
+                {
                     append(name, tensor)
                 }
                 if let table = family.positionTable(stack), tables.insert(table.name).inserted {
-                    append(table.name, try backbone.parameter(table.name, [table.bucketCount, table.headCount]).values)
+                    append(
+                        table.name,
+                        try backbone.parameter(table.name, [table.bucketCount, table.headCount]).values)
                 }
             case .head:
                 try appendNorm(family.finalNorm(family.lastStack.kind), residual, backbone)
@@ -52,14 +58,18 @@ public struct SideInitialization {
         }
     }
 
-    private mutating func append(_ name: String, _ tensor: [Float]) { values.append(("side." + name, tensor)) }
+    private mutating func append(_ name: String, _ tensor: [Float]) {
+        values.append(("side." + name, tensor))
+    }
 
     private mutating func appendDown(_ name: String, _ selection: [Float], _ r: Int) {
         append(name + ".weight", selection)
         append(name + ".bias", [Float](repeating: 0, count: r))
     }
 
-    private mutating func appendNorm(_ norm: NormDescription?, _ residual: [Int], _ backbone: any ParameterSource) throws {
+    private mutating func appendNorm(
+        _ norm: NormDescription?, _ residual: [Int], _ backbone: any ParameterSource
+    ) throws {
         guard let norm else { return }
         let weight = try backbone.parameter(norm.name + ".weight", [norm.size])
         append(norm.name + ".weight", residual.map { weight.pointer[$0] })

@@ -43,7 +43,8 @@ struct StackBlocks {
 
     /// Runs one block on a lane's hidden states.
     func callAsFunction(
-        _ stack: StackKind, _ index: Int, _ x: Tensor, memory: Tensor?, _ batch: MicroBatch, dropout: DropoutKeys?,
+        _ stack: StackKind, _ index: Int, _ x: Tensor, memory: Tensor?, _ batch: MicroBatch,
+        dropout: DropoutKeys?,
         cache: BlockCache?
     ) -> Tensor {
         let context = BlockContext(

@@ -37,7 +37,8 @@ public final class StageModel {
         self.steps = steps
         parameters = ParameterBucket(
             try Self.declarations(family, configuration, steps: steps), ledger: ledger)
-        (side, head) = try Self.build(family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
+        (side, head) = try Self.build(
+            family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
         backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: frozen) : nil
     }
 
@@ -59,7 +60,8 @@ public final class StageModel {
         return (
             side,
             try TaskHead(
-                family, configuration.head, pooling: configuration.pooling, frozen: frozen, trainable: trainable)
+                family, configuration.head, pooling: configuration.pooling, frozen: frozen,
+                trainable: trainable)
         )
     }
 

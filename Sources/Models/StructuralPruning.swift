@@ -7,7 +7,7 @@ import TensorCore
 /// An element scores ⌊|w| 2²⁴⌋ as a 64-bit integer, so sums do not depend on order; ties go to the lower index; kept
 /// indices ascend. One residual set R, from the columns of the token embedding, holds for the whole model.
 ///
-/// - Source: section 6 of the definition of Parallel Adapters; after Ladder Side-Tuning's structural pruning.
+/// - Source: after the structural pruning of Ladder Side-Tuning (Sung, Cho, Bansal 2022), made independent of order.
 public enum StructuralPruning {
     /// What one block keeps.
     public struct BlockPlan: Equatable, Sendable {
@@ -18,7 +18,9 @@ public enum StructuralPruning {
 
         public static func == (a: BlockPlan, b: BlockPlan) -> Bool {
             a.feedForward == b.feedForward && a.attentions.count == b.attentions.count
-                && zip(a.attentions, b.attentions).allSatisfy { $0.kind == $1.kind && $0.qk == $1.qk && $0.vo == $1.vo }
+                && zip(a.attentions, b.attentions).allSatisfy {
+                    $0.kind == $1.kind && $0.qk == $1.qk && $0.vo == $1.vo
+                }
         }
     }
 
@@ -47,7 +49,9 @@ public enum StructuralPruning {
             func perHead(_ own: [Int64], _ grouped: [Int64]) -> [[Int]] {
                 (0..<kvHeads).map { head in
                     let scores = (0..<h).map { j in
-                        (0..<groupSize).reduce(own[head * h + j]) { $0 + grouped[(head * groupSize + $1) * h + j] }
+                        (0..<groupSize).reduce(own[head * h + j]) {
+                            $0 + grouped[(head * groupSize + $1) * h + j]
+                        }
                     }
                     return top(scores, small.headSize)
                 }
@@ -67,7 +71,7 @@ public enum StructuralPruning {
 
     /// The tensors of a side block: exact sub-tensors of the backbone block's, by their backbone names.
     public static func tensors(
-        _ full: BlockDescription, plan: BlockPlan, residual R: [Int], _ backbone: any ParameterSource
+        _ full: BlockDescription, plan: BlockPlan, residual: [Int], _ backbone: any ParameterSource
     ) throws -> [(name: String, values: [Float])] {
         let d = full.hiddenSize
         var out: [(name: String, values: [Float])] = []
@@ -81,8 +85,10 @@ public enum StructuralPruning {
             out.append((name, values))
         }
         func norm(_ description: NormDescription) throws {
-            try take(description.name + ".weight", [d], rows: nil, columns: R)
-            if description.kind == .layerNorm { try take(description.name + ".bias", [d], rows: nil, columns: R) }
+            try take(description.name + ".weight", [d], rows: nil, columns: residual)
+            if description.kind == .layerNorm {
+                try take(description.name + ".bias", [d], rows: nil, columns: residual)
+            }
         }
         for (attention, kept) in zip(full.attentions, plan.attentions) {
             let (h, heads, kvHeads) = (attention.headSize, attention.headCount, attention.keyValueHeadCount)
@@ -90,24 +96,28 @@ public enum StructuralPruning {
                 (0..<count).flatMap { head in perHead[head * kvHeads / count].map { head * h + $0 } }
             }
             let inputs = [
-                (attention.query, rows(kept.qk, heads), heads), (attention.key, rows(kept.qk, kvHeads), kvHeads),
+                (attention.query, rows(kept.qk, heads), heads),
+                (attention.key, rows(kept.qk, kvHeads), kvHeads),
                 (attention.value, rows(kept.vo, kvHeads), kvHeads),
             ]
             for (name, rows, count) in inputs {
-                try take(name + ".weight", [count * h, d], rows: rows, columns: R)
+                try take(name + ".weight", [count * h, d], rows: rows, columns: residual)
                 if attention.hasBias { try take(name + ".bias", [count * h], rows: nil, columns: rows) }
             }
-            try take(attention.output + ".weight", [d, heads * h], rows: R, columns: rows(kept.vo, heads))
-            if attention.hasBias { try take(attention.output + ".bias", [d], rows: nil, columns: R) }
+            try take(
+                attention.output + ".weight", [d, heads * h], rows: residual, columns: rows(kept.vo, heads))
+            if attention.hasBias { try take(attention.output + ".bias", [d], rows: nil, columns: residual) }
             try norm(attention.norm)
         }
         let (feedForward, units) = (full.feedForward, plan.feedForward)
         for name in feedForward.inputs {
-            try take(name + ".weight", [feedForward.width, d], rows: units, columns: R)
-            if feedForward.hasBias { try take(name + ".bias", [feedForward.width], rows: nil, columns: units) }
+            try take(name + ".weight", [feedForward.width, d], rows: units, columns: residual)
+            if feedForward.hasBias {
+                try take(name + ".bias", [feedForward.width], rows: nil, columns: units)
+            }
         }
-        try take(feedForward.output + ".weight", [d, feedForward.width], rows: R, columns: units)
-        if feedForward.hasBias { try take(feedForward.output + ".bias", [d], rows: nil, columns: R) }
+        try take(feedForward.output + ".weight", [d, feedForward.width], rows: residual, columns: units)
+        if feedForward.hasBias { try take(feedForward.output + ".bias", [d], rows: nil, columns: residual) }
         try norm(feedForward.norm)
         return out
     }

@@ -40,7 +40,9 @@ public struct T5Family: ModelFamily {
         dropout = try configuration.optional("dropout_rate")?.number(in: 0...0.99) ?? 0.1
         isTied = try configuration.optional("tie_word_embeddings")?.bool() ?? true
         let projection =
-            try configuration.optional("feed_forward_proj")?.choice(["relu", "gated-gelu", "gated-silu", "gelu_new"])
+            try configuration.optional("feed_forward_proj")?.choice([
+                "relu", "gated-gelu", "gated-silu", "gelu_new",
+            ])
             ?? "relu"
         isGated = projection.hasPrefix("gated-")
         switch projection {
@@ -82,7 +84,9 @@ public struct T5Family: ModelFamily {
 
     public func reduced(by k: Int) throws -> T5Family { try T5Family(self, reducedBy: k) }
 
-    public func finalNorm(_ stack: StackKind) -> NormDescription? { norm("\(stack.rawValue).final_layer_norm") }
+    public func finalNorm(_ stack: StackKind) -> NormDescription? {
+        norm("\(stack.rawValue).final_layer_norm")
+    }
 
     public func positionTable(_ stack: StackKind) -> PositionTableDescription? {
         PositionTableDescription(
@@ -94,18 +98,22 @@ public struct T5Family: ModelFamily {
 
     public func tiedNames(of name: String) -> [String] {
         guard name == tokenEmbeddingName else { return [] }
-        return ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"] + (isTied ? ["lm_head.weight"] : [])
+        return ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+            + (isTied ? ["lm_head.weight"] : [])
     }
 
     public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
         let prefix = "\(stack.rawValue).block.\(index)."
-        func attention(_ kind: AttentionDescription.Kind, _ place: String, _ layer: Int) -> AttentionDescription {
+        func attention(_ kind: AttentionDescription.Kind, _ place: String, _ layer: Int)
+            -> AttentionDescription
+        {
             let names = prefix + "layer.\(layer).\(place)."
             return AttentionDescription(
                 kind: kind, query: names + "q", key: names + "k", value: names + "v", output: names + "o",
                 norm: norm(prefix + "layer.\(layer).layer_norm"), hasBias: false, headCount: headCount,
                 keyValueHeadCount: headCount, headSize: headSize, scale: 1,
-                isCausal: kind == .selfAttention && stack == .decoder, usesPositionTable: kind == .selfAttention)
+                isCausal: kind == .selfAttention && stack == .decoder,
+                usesPositionTable: kind == .selfAttention)
         }
         let crosses = stack == .decoder ? [attention(.crossAttention, "EncDecAttention", 1)] : []
         let last = prefix + "layer.\(stack == .decoder ? 2 : 1)."
@@ -119,7 +127,8 @@ public struct T5Family: ModelFamily {
             isPreNorm: true)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer {
+    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    {
         T5Embedding(shared: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]))
     }
 

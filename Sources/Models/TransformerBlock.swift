@@ -27,7 +27,8 @@ public struct TransformerBlock {
         attentions = try description.attentions.map {
             try AttentionLayer($0, hiddenSize: description.hiddenSize, source)
         }
-        feedForward = try FeedForwardLayer(description.feedForward, hiddenSize: description.hiddenSize, source)
+        feedForward = try FeedForwardLayer(
+            description.feedForward, hiddenSize: description.hiddenSize, source)
     }
 
     /// - Shapes: x [n, d] over packed sequences; result [n, d].
@@ -82,9 +83,11 @@ private struct AttentionLayer {
             keyValueHeadCount: description.keyValueHeadCount, headSize: description.headSize,
             scale: description.scale, isCausal: description.isCausal)
         let mixed = attention(
-            q, keys.keys, keys.values, shape, bias: description.usesPositionTable ? context.positionBias : nil,
+            q, keys.keys, keys.values, shape,
+            bias: description.usesPositionTable ? context.positionBias : nil,
             dropout: context.dropout.map {
-                AttentionDropout(probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
+                AttentionDropout(
+                    probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
             })
         return drop(output(mixed), context.dropout, description.output, spans: context.spans)
     }

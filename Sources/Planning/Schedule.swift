@@ -1,6 +1,6 @@
 import Support
 
-/// Makes and reads the action lists that the runtime, the simulator, the memory model and the trace interpret.
+/// Makes and reads the action lists that the runtime interprets; as text, tests compare them.
 public enum Schedule {
     /// One stage's actions for one mini-batch under 1F1B: warm-up forwards, then one forward and one backward in turn, then
     /// the remaining backwards, the all-reduce and the optimizer's step.

@@ -35,7 +35,9 @@ public func writeFileAtomically(_ bytes: [UInt8], to path: String) throws {
     guard descriptor >= 0 else { throw Failure.run("\(part): cannot be written: \(systemReason())") }
     var written = 0
     while written < bytes.count {
-        let put = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress! + written, bytes.count - written) }
+        let put = bytes.withUnsafeBytes {
+            write(descriptor, $0.baseAddress! + written, bytes.count - written)
+        }
         if put < 0, errno == EINTR { continue }
         guard put > 0 else {
             let reason = systemReason()
@@ -65,7 +67,8 @@ public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 /// Makes a directory and those above it. Throws a configuration failure that names the path and the reason.
 public func makeDirectory(_ path: String) throws {
     guard !path.isEmpty, !fileExists(path) else { return }
-    let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+    let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+        separator: "/")
     if !parent.isEmpty { try makeDirectory(parent) }
     guard mkdir(path, 0o755) == 0 || errno == EEXIST else {
         throw Failure.configuration("\(path): the directory cannot be made: \(systemReason())")

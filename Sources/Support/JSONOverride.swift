@@ -9,7 +9,8 @@ extension JSONValue {
         }
         let word = String(text[text.index(after: equals)...])
         let looksLikeJSON =
-            ["true", "false", "null"].contains(word) || word.first.map { "\"[{-0123456789".contains($0) } == true
+            ["true", "false", "null"].contains(word)
+            || word.first.map { "\"[{-0123456789".contains($0) } == true
         let source = "--set \(text)"
         // A path or a word may begin with a digit: what is no number is a word.
         let value: JSONValue
@@ -37,7 +38,8 @@ extension JSONValue {
         }
         if self == .null { self = .object([]) }
         guard case .object(var members) = self else {
-            throw Failure.configuration("\(source): expected an object above \"\(key)\", found \(kindDescription)")
+            throw Failure.configuration(
+                "\(source): expected an object above \"\(key)\", found \(kindDescription)")
         }
         if let index = members.firstIndex(where: { $0.key.utf8.elementsEqual(key.utf8) }) {
             try members[index].value.set(keys.dropFirst(), to: value, source: source)

@@ -6,7 +6,9 @@ struct JSONParser {
     private var line: Int
 
     /// - Parameter firstLine: the line of the first byte in the file, for a row of a JSONL file.
-    static func parse(_ bytes: UnsafeBufferPointer<UInt8>, file: String, firstLine: Int = 1) throws -> JSONValue {
+    static func parse(_ bytes: UnsafeBufferPointer<UInt8>, file: String, firstLine: Int = 1) throws
+        -> JSONValue
+    {
         var parser = JSONParser(bytes: bytes, file: file, line: firstLine)
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
         parser.skipSpace()
@@ -91,7 +93,9 @@ struct JSONParser {
                 small
                 ? members.contains { $0.key.utf8.elementsEqual(key.utf8) }
                 : !seen.insert(Array(key.utf8)).inserted
-            if duplicate { throw Failure.configuration("\(file):\(keyLine): the key \"\(key)\" stands twice") }
+            if duplicate {
+                throw Failure.configuration("\(file):\(keyLine): the key \"\(key)\" stands twice")
+            }
             skipSpace()
             guard position < bytes.count, bytes[position] == UInt8(ascii: ":") else {
                 throw error("expected \":\" after the key \"\(key)\"")
@@ -147,7 +151,8 @@ struct JSONParser {
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         let digits = text.first == "-" ? text.dropFirst() : text[...]
-        let leadingZero = digits.count > 1 && digits.first == "0" && digits.dropFirst().first?.isNumber == true
+        let leadingZero =
+            digits.count > 1 && digits.first == "0" && digits.dropFirst().first?.isNumber == true
         if !leadingZero, digits.first?.isNumber == true, digits.last?.isNumber == true {
             if isInteger, let integer = Int64(text) { return .integer(integer) }
             if let number = Double(text), number.isFinite { return .number(number) }
@@ -189,7 +194,8 @@ struct JSONParser {
 
     private func utf8(_ slice: Slice<UnsafeBufferPointer<UInt8>>) throws -> String {
         guard let text = String(validating: slice, as: UTF8.self) else {
-            throw Failure.configuration("\(file):\(line): expected UTF-8 text, found bytes that are not UTF-8")
+            throw Failure.configuration(
+                "\(file):\(line): expected UTF-8 text, found bytes that are not UTF-8")
         }
         return text
     }

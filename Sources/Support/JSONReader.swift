@@ -43,7 +43,9 @@ public struct JSONReader {
         return number
     }
 
-    public func number(in range: ClosedRange<Double> = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude)
+    public func number(
+        in range: ClosedRange<Double> = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
+    )
         throws -> Double
     {
         guard let number = value.number, range.contains(number) else {
@@ -70,7 +72,8 @@ public struct JSONReader {
         guard let members = value.members else { throw failure(expected: "an object") }
         if let keys {
             for member in members where !keys.contains(where: { $0.utf8.elementsEqual(member.key.utf8) }) {
-                let nearest = Self.nearest(to: member.key, among: keys).map { " Did you mean \"\($0)\"?" } ?? ""
+                let nearest =
+                    Self.nearest(to: member.key, among: keys).map { " Did you mean \"\($0)\"?" } ?? ""
                 throw Failure.configuration(
                     "\(member.line > 0 ? "\(file):\(member.line)" : file): unknown key \"\(dotted(member.key))\"."
                         + nearest + " Known here: \(keys.joined(separator: ", ")).")
@@ -92,7 +95,9 @@ public struct JSONReader {
     /// The candidate with the smallest edit distance, when it is near enough to be a slip of the pen.
     public static func nearest(to word: String, among candidates: [String]) -> String? {
         let scored = candidates.map { ($0, editDistance(Array(word.utf8), Array($0.utf8))) }
-        guard let best = scored.min(by: { $0.1 < $1.1 }), best.1 <= max(2, word.utf8.count / 3) else { return nil }
+        guard let best = scored.min(by: { $0.1 < $1.1 }), best.1 <= max(2, word.utf8.count / 3) else {
+            return nil
+        }
         return best.0
     }
 
@@ -119,7 +124,8 @@ public struct JSONObjectReader {
 
     /// The value of a key; nil when it is absent or null.
     public func optional(_ key: String) -> JSONReader? {
-        guard let member = members.first(where: { $0.key.utf8.elementsEqual(key.utf8) }), member.value != .null
+        guard let member = members.first(where: { $0.key.utf8.elementsEqual(key.utf8) }),
+            member.value != .null
         else { return nil }
         return JSONReader(
             member.value, file: reader.file, line: member.line, path: reader.dotted(key))

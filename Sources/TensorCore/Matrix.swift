@@ -5,14 +5,17 @@ import CKernels
 enum Matrix {
     /// C [m, n] = alpha op(A) op(B) + beta C. Empty products leave C scaled by beta.
     static func multiply(
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool = false,
-        _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1,
+        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int,
+        transposeA: Bool = false,
+        _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool = false, m: Int, n: Int, k: Int,
+        alpha: Float = 1,
         beta: Float = 0
     ) {
         guard m > 0, n > 0 else { return }
         cblas_sgemm(
             CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-            blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, lda)), b, blasint(max(1, ldb)), beta, c,
+            blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, lda)), b, blasint(max(1, ldb)), beta,
+            c,
             blasint(max(1, ldc)))
     }
 }

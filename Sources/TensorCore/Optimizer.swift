@@ -27,7 +27,8 @@ public final class AdamW: Optimizer {
     private let secondMoment: Tensor
 
     public init(
-        parameterCount: Int, weightDecay: Float, beta1: Float = 0.9, beta2: Float = 0.999, epsilon: Float = 1e-8,
+        parameterCount: Int, weightDecay: Float, beta1: Float = 0.9, beta2: Float = 0.999,
+        epsilon: Float = 1e-8,
         ledger: Ledger
     ) {
         self.beta1 = beta1
@@ -46,7 +47,8 @@ public final class AdamW: Optimizer {
         precondition(bucket.count == firstMoment.columns)
         stepCount += 1
         ck_adamw(
-            bucket.values.pointer, firstMoment.pointer, secondMoment.pointer, bucket.gradients.pointer, learningRate,
+            bucket.values.pointer, firstMoment.pointer, secondMoment.pointer, bucket.gradients.pointer,
+            learningRate,
             beta1, beta2, epsilon, weightDecay, gradientScale, Int64(stepCount), bucket.count)
     }
 

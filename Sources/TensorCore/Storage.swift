@@ -32,7 +32,8 @@ public final class Storage {
 
     /// Views memory that `owner` keeps alive. It is never written to.
     public init(
-        borrowing pointer: UnsafePointer<Float>, count: Int, owner: AnyObject, category: MemoryCategory, ledger: Ledger
+        borrowing pointer: UnsafePointer<Float>, count: Int, owner: AnyObject, category: MemoryCategory,
+        ledger: Ledger
     ) {
         self.pointer = UnsafeMutablePointer(mutating: pointer)
         self.count = count

@@ -41,7 +41,9 @@ public final class Node {
         var bytes = 0
         for node in Node.topologicalOrder(from: [self]) {
             for tensor in node.pullback?.saved ?? []
-            where seen.insert(ObjectIdentifier(tensor.storage)).inserted && tensor.storage.category != .weights {
+            where seen.insert(ObjectIdentifier(tensor.storage)).inserted
+                && tensor.storage.category != .weights
+            {
                 bytes += tensor.storage.count * MemoryLayout<Float>.stride
             }
         }

@@ -15,7 +15,8 @@ enum AdapterStart {
             let embedding = try session.model.frozenSource(Ledger()).parameter(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(embedding, keeping: reduced.hiddenSize)
-            return channels.flatMap { channel in withUnsafeBytes(of: Int64(channel).littleEndian, Array.init) }
+            return channels.flatMap { channel in withUnsafeBytes(of: Int64(channel).littleEndian, Array.init)
+            }
         }
         return bytes.withUnsafeBytes { raw in
             (0..<raw.count / 8).map { Int(raw.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self)) }

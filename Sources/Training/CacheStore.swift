@@ -23,15 +23,19 @@ final class CacheStore {
         thread = try IOThread()
         let rank = session.world.rank
         if let stage = plan.stageIndex(ofRank: rank) {
-            try session.world.agree { file = try create(session.model.family.steps(of: plan.stages[stage].layers)) }
+            try session.world.agree {
+                file = try create(session.model.family.steps(of: plan.stages[stage].layers))
+            }
         } else {
             try session.world.agree {}
         }
     }
 
-    /// Keeps the activations of a split as they are made; nil on a rank without a stage.
+    /// Keeps the activations of a split as they are made; nil on a rank without a stage, and for a split that no cached
+    /// epoch reads.
     func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
-        file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
+        guard keeps(split) else { return nil }
+        return file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
     }
 
     /// Gives every rank all layers of the samples of its slots. Collective over the world.
@@ -52,11 +56,12 @@ final class CacheStore {
         let mover = Redistribution(plan, family, owners: owners, thread: thread, ledger: session.ledger)
         var bytes = 0
         for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
-            guard let dataset else { continue }
+            guard let dataset, keeps(split) else { continue }
             let isShuffled = split == .train && session.experiment.training.isShuffled
             bytes += try mover.move(
                 split, from: source, to: target,
-                miniBatches: session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(epoch: 1),
+                miniBatches: session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(
+                    epoch: 1),
                 dataset: dataset, builder: session.builder(dataset), world: session.world)
         }
         try session.world.agree {
@@ -69,9 +74,13 @@ final class CacheStore {
 
     /// Writes what later runs need besides the activations, on rank 0: the frozen tensors of the head and the initial
     /// side tensors.
-    func saveCompanions(_ complete: StageModel, residual: [Int], initial: [(name: String, shape: [Int], values: [Float])]) throws {
+    func saveCompanions(
+        _ complete: StageModel, residual: [Int], initial: [(name: String, shape: [Int], values: [Float])]
+    ) throws {
         guard session.world.rank == 0 else { return }
-        let frozen = complete.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
+        let frozen = complete.head!.frozenTensors.map {
+            (name: $0.name, shape: $0.shape, values: $0.tensor.values)
+        }
         for (name, tensors) in [("frozen", frozen), ("side-initial", initial)] {
             let path = "\(directory.cachePath)/\(name).safetensors"
             paths.insert(path)
@@ -96,6 +105,9 @@ final class CacheStore {
         }
     }
 
+    /// A validation by generated texts runs the backbone again: its activations are of no use.
+    private func keeps(_ split: Split) -> Bool { split == .train || session.headKind != .languageModel }
+
     private func create(_ steps: [LayerStep]) throws -> ActivationCacheFile {
         let path = directory.cacheFile(rank: session.world.rank)
         paths.formUnion([path, path + ".part"])
@@ -106,11 +118,14 @@ final class CacheStore {
         let shape = CacheShape(session.model.family, steps: steps)
         let (rank, size) = (session.world.rank, session.world.size)
         return try thread.value {
-            try ActivationCacheFile.create(path, shape: shape, identity: identity, rank: rank, worldSize: size)
+            try ActivationCacheFile.create(
+                path, shape: shape, identity: identity, rank: rank, worldSize: size)
         }
     }
 
-    private func onThread(_ file: ActivationCacheFile, _ body: @escaping @Sendable (ActivationCacheFile) throws -> Void)
+    private func onThread(
+        _ file: ActivationCacheFile, _ body: @escaping @Sendable (ActivationCacheFile) throws -> Void
+    )
         throws
     {
         try thread.run { try body(file) }

@@ -19,7 +19,9 @@ final class CachedPhase {
     /// Batches read ahead of the one in use.
     private static let readAhead = 2
 
-    init(_ session: Session, _ model: StageModel, _ file: ActivationCacheFile, thread: IOThread, owners: [Int]) {
+    init(
+        _ session: Session, _ model: StageModel, _ file: ActivationCacheFile, thread: IOThread, owners: [Int]
+    ) {
         self.session = session
         self.model = model
         self.file = file
@@ -61,7 +63,8 @@ final class CachedPhase {
             state.step(model.parameters, squaredNorm: ck_sum_squares(gradients.pointer, gradients.count))
             try reporter.step(
                 epoch: epoch, step: state.completedSteps, phase: .cached,
-                loss: lossSum / Double(builder.termCount(samples)), learningRate: rate, samples: samples.count,
+                loss: lossSum / Double(builder.termCount(samples)), learningRate: rate,
+                samples: samples.count,
                 tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
         }
         return reader.waitedSeconds
@@ -92,7 +95,9 @@ final class CachedPhase {
         _ body: ([Int], [Int], CacheReader.Activations) throws -> Void
     ) throws {
         let rank = session.world.rank
-        let own = miniBatches.map { samples in samples.indices.filter { owners[$0] == rank }.map { samples[$0] } }
+        let own = miniBatches.map { samples in
+            samples.indices.filter { owners[$0] == rank }.map { samples[$0] }
+        }
         for samples in own.prefix(Self.readAhead) { reader.request(samples) }
         for (index, samples) in miniBatches.enumerated() {
             let activations = try reader.next(own[index])
@@ -115,7 +120,9 @@ final class CachedPhase {
         let total = speeds.reduce(0, +)
         let exact = speeds.map { $0 / total * Double(slots) }
         var counts = exact.map { Int($0) }
-        let order = exact.indices.sorted { exact[$0] - exact[$0].rounded(.down) > exact[$1] - exact[$1].rounded(.down) }
+        let order = exact.indices.sorted {
+            exact[$0] - exact[$0].rounded(.down) > exact[$1] - exact[$1].rounded(.down)
+        }
         for rank in order.prefix(slots - counts.reduce(0, +)) { counts[rank] += 1 }
         return counts.enumerated().flatMap { [Int](repeating: $0, count: $1) }
     }

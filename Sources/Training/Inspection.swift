@@ -72,7 +72,8 @@ public struct Inspection {
         let count = sorted.reduce(0) { $0 + $1.value.count }
         return (
             .dictionary(sorted.map { ($0.key, .array($0.value.shape.map { JSONValue($0) })) }),
-            table.text + "\n\(sorted.count) tensors, \(Format.count(count)) numbers, fingerprint \(file.fingerprint)"
+            table.text
+                + "\n\(sorted.count) tensors, \(Format.count(count)) numbers, fingerprint \(file.fingerprint)"
         )
     }
 
@@ -104,7 +105,10 @@ public struct Inspection {
             if event["event"] != .string("step") { kept.append(event) }
         }
         return (
-            .dictionary([("experiment", try JSONValue(contentsOf: path + "/experiment.json")), ("events", .array(kept))]),
+            .dictionary([
+                ("experiment", try JSONValue(contentsOf: path + "/experiment.json")),
+                ("events", .array(kept)),
+            ]),
             kept.map { $0.text() }.joined(separator: "\n")
         )
     }

@@ -49,7 +49,8 @@ public final class ModelFiles {
     /// shape.
     public func storedValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
         guard specification.initialization == .checkpoint,
-            let source = try frozenSource(Ledger()) as? CheckpointSource, let stored = source.storedName(of: name),
+            let source = try frozenSource(Ledger()) as? CheckpointSource,
+            let stored = source.storedName(of: name),
             checkpoint!.shape(of: stored) == shape
         else { return nil }
         return try source.parameter(name, shape).values

@@ -30,7 +30,8 @@ final class PipelinePhase {
             try place.map {
                 try StageModel(
                     family, session.modelConfiguration, steps: family.steps(of: $0.stage.layers),
-                    frozen: session.model.frozenSource(session.ledger), withBackbone: true, ledger: session.ledger)
+                    frozen: session.model.frozenSource(session.ledger), withBackbone: true,
+                    ledger: session.ledger)
             }
         }
         self.model = model
@@ -73,7 +74,8 @@ final class PipelinePhase {
         ).miniBatches(epoch: epoch) where !state.isFinished {
             let start = MonotonicClock.seconds
             model?.parameters.zeroGradients()
-            let result = try runtime?.train(samples: samples, builder: builder, dropout: dropout, recorder: recorder)
+            let result = try runtime?.train(
+                samples: samples, builder: builder, dropout: dropout, recorder: recorder)
             try synchronizer?.synchronize()
             // One sum over the world: the loss, and each parameter's share of the squared norm once.
             var totals = [result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0]
@@ -86,7 +88,8 @@ final class PipelinePhase {
             }
             try reporter.step(
                 epoch: epoch, step: state.completedSteps, phase: .pipeline,
-                loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate, samples: samples.count,
+                loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate,
+                samples: samples.count,
                 tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
         }
         try session.world.agree { try recorder?.finish() }
@@ -94,22 +97,25 @@ final class PipelinePhase {
 
     /// Predicts every sample of a data set; generation is greedy. Collective over the world.
     ///
-    /// - Parameters: `recorder` keeps the activations that pass by (not those of generated texts); `maximumLength` bounds a
+    /// - Parameters: `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
     ///   generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
-    func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws -> Predictions? {
+    func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws
+        -> Predictions?
+    {
         let builder = session.builder(dataset)
         var predictions = Predictions()
-        let generates = session.headKind == .languageModel
         let generator =
-            generates
-            ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength) : nil
+            session.headKind == .languageModel
+            ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength)
+            : nil
         for samples in session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1) {
-            if let generator { try generator.generate(samples, builder: builder, into: &predictions) }
-            guard !generates || recorder != nil else { continue }
-            try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) { batch, state in
-                guard !generates else { return }
-                predictions.add(batch.sampleIDs, model!.logits(state, batch))
+            if let generator {
+                try generator.generate(samples, builder: builder, into: &predictions)
+            } else {
+                try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) {
+                    predictions.add($0.sampleIDs, model!.logits($1, $0))
+                }
             }
         }
         try session.world.agree { try recorder?.finish() }

@@ -66,7 +66,8 @@ public enum PlanChooser {
         switch experiment.parallelism.system {
         case .plan:
             let reader = JSONReader(
-                experiment.parallelism.plan!, file: experiment.parallelism.planFile ?? "parallelism.plan", line: 0)
+                experiment.parallelism.plan!, file: experiment.parallelism.planFile ?? "parallelism.plan",
+                line: 0)
             return try Plan(reader, miniBatchSize: size)
         case .pac:
             return try Planner(kind: experiment.parallelism.planner, profile: profile!, memory: memory).plan(

@@ -11,9 +11,13 @@ extension Profile {
                 + devices.map { ("rank \($0.rank) backward", .right) })
         for (index, layer) in layers.enumerated() {
             layersTable.add(
-                ["\(index)", layer.name, Format.bytes(layer.parameterBytes), Format.bytes(layer.trainableBytes)]
+                [
+                    "\(index)", layer.name, Format.bytes(layer.parameterBytes),
+                    Format.bytes(layer.trainableBytes),
+                ]
                     + devices.map { milliseconds(forwardSeconds(device: $0.rank, layer: index, samples: 1)) }
-                    + devices.map { milliseconds(backwardSeconds(device: $0.rank, layer: index, samples: 1)) })
+                    + devices.map { milliseconds(backwardSeconds(device: $0.rank, layer: index, samples: 1)) }
+            )
         }
         var linksTable = Table([("link", .left), ("bandwidth", .right), ("latency", .right)])
         for link in links {
@@ -22,7 +26,8 @@ extension Profile {
                 Format.fixed(link.latencySeconds * 1e6, 0) + " us",
             ])
         }
-        return layersTable.text + "\ntimes of one sample of mean length (\(Format.fixed(meanTokens.source, 1)) tokens)"
+        return layersTable.text
+            + "\ntimes of one sample of mean length (\(Format.fixed(meanTokens.source, 1)) tokens)"
             + (links.isEmpty ? "" : "\n\n" + linksTable.text)
     }
 }
@@ -30,7 +35,8 @@ extension Profile {
 extension Plan {
     /// The plan for a person: its stages with what was predicted of each, and how the alternatives did.
     public func table(_ profile: Profile) -> String {
-        var text = "planner layers: "
+        var text =
+            "planner layers: "
             + profile.layers.enumerated().map { "\($0) \($1.name)" }.joined(separator: ", ") + "\n\n"
         var table = Table([
             ("stage", .right), ("layers", .left), ("ranks", .left), ("shares", .left), ("forward", .right),
@@ -40,20 +46,25 @@ extension Plan {
             let predicted = self.predicted?.stages[index]
             table.add([
                 "\(index)", "\(stage.layers.lowerBound)-\(stage.layers.upperBound - 1)",
-                stage.ranks.map(String.init).joined(separator: ", "), stage.share.map(String.init).joined(separator: ", "),
-                predicted.map { milliseconds($0.forwardSeconds) } ?? "", predicted.map { milliseconds($0.backwardSeconds) } ?? "",
+                stage.ranks.map(String.init).joined(separator: ", "),
+                stage.share.map(String.init).joined(separator: ", "),
+                predicted.map { milliseconds($0.forwardSeconds) } ?? "",
+                predicted.map { milliseconds($0.backwardSeconds) } ?? "",
                 predicted.map { milliseconds($0.allReduceSeconds) } ?? "",
                 predicted.map { Format.bytes($0.memoryBytes.max() ?? 0) } ?? "",
             ])
         }
         text += table.text + "\n\(microBatchCount) micro-batch(es) of \(microBatchSize) samples a mini-batch"
         guard let predicted else { return text }
-        text += "; \(milliseconds(predicted.stepSeconds)) a step by the \(predicted.planner.rawValue) planner's estimate\n"
+        text +=
+            "; \(milliseconds(predicted.stepSeconds)) a step by the \(predicted.planner.rawValue) planner's estimate\n"
         for candidate in predicted.considered {
             switch candidate.outcome {
             case .feasible(let count, let seconds, _):
-                text += "  \(candidate.stageCount) stage(s): \(milliseconds(seconds)) with \(count) micro-batch(es)\n"
-            case .infeasible(let reason): text += "  \(candidate.stageCount) stage(s): infeasible: \(reason)\n"
+                text +=
+                    "  \(candidate.stageCount) stage(s): \(milliseconds(seconds)) with \(count) micro-batch(es)\n"
+            case .infeasible(let reason):
+                text += "  \(candidate.stageCount) stage(s): infeasible: \(reason)\n"
             }
         }
         return text

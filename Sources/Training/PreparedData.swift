@@ -32,7 +32,8 @@ struct PreparedData {
                     + "\(experiment.task.maximumSequenceLength)")
         }
         task = try Task(
-            experiment.task, style: family.generationTokens == nil ? .encoder : .textToText, tokenizer: tokenizer)
+            experiment.task, style: family.generationTokens == nil ? .encoder : .textToText,
+            tokenizer: tokenizer)
         switch task.problem {
         case .classification(let labels): headKind = .classification(labels.count)
         case .regression: headKind = .regression
@@ -64,7 +65,9 @@ extension PreparedData.Received {
             parts.append(Array(bytes[start + 8..<start + 8 + count]))
             start += 8 + count
         }
-        let header = try JSONReader(JSONValue(parsing: parts[0], file: "prepared data"), file: "prepared data").object()
+        let header = try JSONReader(
+            JSONValue(parsing: parts[0], file: "prepared data"), file: "prepared data"
+        ).object()
         headKind = HeadKind(outputs: try header.required("outputs").integer())
         tokenizerFingerprint = try header.required("tokenizer").string()
         train = parts[1].isEmpty ? nil : try TokenizedDataset(serialized: parts[1])

@@ -24,7 +24,8 @@ struct RunHeader {
         let declaring = DeclaringSource()
         _ = try BackboneSlice(family, steps: allSteps, source: declaring)
         _ = try TaskHead(
-            family, session.headKind, pooling: session.pooling, frozen: declaring, trainable: DeclaringSource())
+            family, session.headKind, pooling: session.pooling, frozen: declaring,
+            trainable: DeclaringSource())
         var names: Set<String> = []
         let frozen = declaring.declarations.reduce(0) { names.insert($1.name).inserted ? $0 + $1.count : $0 }
         return try frozen + trainableCount()
@@ -36,7 +37,8 @@ struct RunHeader {
         let (trainable, total) = (try trainableCount(), try totalCount())
         if directory.isRenamed {
             reporter.note(
-                "\(session.experiment.outputDirectory) exists; this run goes to \(directory.path) (--overwrite replaces it)")
+                "\(session.experiment.outputDirectory) exists; this run goes to \(directory.path) (--overwrite replaces it)"
+            )
         }
         var table = Table([
             ("rank", .right), ("host", .left), ("cores", .right), ("memory", .right), ("BLAS", .left),
@@ -45,9 +47,11 @@ struct RunHeader {
         for (rank, host) in hosts.enumerated() {
             let place = Placement(choice.plan, rank: rank)
             table.add([
-                "\(rank)", host.host, "\(host.coreCount)", Format.bytes(host.availableMemoryBytes), host.blasCore,
+                "\(rank)", host.host, "\(host.coreCount)", Format.bytes(host.availableMemoryBytes),
+                host.blasCore,
                 place.map { "\($0.stageIndex)" } ?? "-",
-                place.map { "\($0.stage.layers.lowerBound)-\($0.stage.layers.upperBound - 1)" } ?? "cached epochs only",
+                place.map { "\($0.stage.layers.lowerBound)-\($0.stage.layers.upperBound - 1)" }
+                    ?? "cached epochs only",
                 place.map { "\($0.stage.share[$0.position])/\(choice.plan.microBatchSize)" } ?? "-",
             ])
         }
@@ -65,7 +69,8 @@ struct RunHeader {
         if let predicted = choice.plan.predicted {
             reporter.note(
                 "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "
-                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.stepSeconds)) a step with the backbone")
+                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.stepSeconds)) a step with the backbone"
+            )
         }
         try reporter.event(
             "start",

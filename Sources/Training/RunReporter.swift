@@ -80,13 +80,14 @@ public final class RunReporter {
             "step",
             [
                 ("epoch", JSONValue(epoch)), ("step", JSONValue(step)), ("phase", .string(phase.rawValue)),
-                ("loss", JSONValue(loss)), ("learning_rate", JSONValue(learningRate)), ("samples", JSONValue(samples)),
+                ("loss", JSONValue(loss)), ("learning_rate", JSONValue(learningRate)),
+                ("samples", JSONValue(samples)),
                 ("tokens", JSONValue(tokens)), ("seconds", JSONValue(seconds)),
             ])
         let remaining = expected.remainingSeconds.map { "  ETA \(Format.duration($0))" } ?? ""
         progress.update(
             "epoch \(epoch)/\(expected.epochs)  step \(step)/\(expected.steps)  \(phase.rawValue)  "
-                + "loss \(Format.fixed(loss, 4))  lr \(learningRate)  "
+                + "loss \(Format.fixed(loss, 4))  lr \(Format.fixed(learningRate, 6))  "
                 + "\(Format.rate(Double(samples) / seconds, "samples"))  \(Format.rate(Double(tokens) / seconds, "tokens"))  "
                 + "peak \(Format.bytes(peakBytes()))" + remaining)
     }
@@ -105,7 +106,8 @@ public final class RunReporter {
         try event(
             "epoch",
             [
-                ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)), ("train_loss", JSONValue(loss)),
+                ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)),
+                ("train_loss", JSONValue(loss)),
                 ("seconds", JSONValue(seconds)),
             ] + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
     }

@@ -41,6 +41,7 @@ public final class Session {
         let experiment = try Experiment(
             JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
+        setBLASThreadCount(experiment.device.threads)
         let model = try self.world.agree {
             let model = try ModelFiles(experiment.model, ledger: Ledger())
             // A factor that does not divide the sizes: told before anything is made, and by every rank alike.

@@ -32,7 +32,12 @@ public final class Trainer {
         self.train = train
         directory = try RunDirectory.make(session.experiment, overwrite: overwrite, world: session.world)
         let hosts = try HostDescription.gather(session.world)
-        choice = try PlanChooser.choose(session)
+        do {
+            choice = try PlanChooser.choose(session)
+        } catch {
+            if session.world.rank == 0 { try directory.discard() }
+            throw error
+        }
         let (directory, choice) = (self.directory, self.choice)
         let isRoot = session.world.rank == 0
         reporter = try session.world.agree { try RunReporter(directory: isRoot ? directory.path : nil) }
@@ -45,7 +50,8 @@ public final class Trainer {
                 try writeFileAtomically(
                     profile.json.text(indented: true) + "\n", to: directory.path + "/profile.json")
             }
-            try RunHeader(session: session, choice: choice, hosts: hosts, directory: directory).write(reporter)
+            try RunHeader(session: session, choice: choice, hosts: hosts, directory: directory).write(
+                reporter)
         }
     }
 
@@ -53,7 +59,8 @@ public final class Trainer {
     public func run() throws -> Summary {
         let experiment = session.experiment
         let stepsPerEpoch = session.order(sampleCount: train.count, isShuffled: false).stepCount
-        let usesCache = experiment.cache.isEnabled && (experiment.training.epochs > 1 || experiment.cache.keep)
+        let usesCache =
+            experiment.cache.isEnabled && (experiment.training.epochs > 1 || experiment.cache.keep)
         MemoryReport.reset(session)
         let pipeline = try PipelinePhase(session, choice.plan)
         let residual = try pipeline.initialize()
@@ -77,7 +84,8 @@ public final class Trainer {
             try MemoryReport.log(.pipeline, session, reporter)
             stepCount = state.completedSteps
         }
-        try reporter.event("end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
+        try reporter.event(
+            "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(
             directory: directory.path, adapter: adapterPath, metrics: metrics, seconds: reporter.seconds)
     }
@@ -109,7 +117,8 @@ public final class Trainer {
         reporter.note(
             "redistributed \(Format.bytes(Int(moved))) in \(Format.duration(seconds)); backbone released: weights "
                 + "\(Format.bytes(before)) -> \(Format.bytes(session.ledger.live(.weights)))")
-        try reporter.event("redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
+        try reporter.event(
+            "redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
         try save(complete)
 
         let cached = CachedPhase(session, complete, file, thread: store.thread, owners: owners)
@@ -123,7 +132,8 @@ public final class Trainer {
                     let start = MonotonicClock.seconds
                     let predictions =
                         session.headKind == .languageModel
-                        ? try predictThroughStages(pipeline, complete, validation) : try cached.predict(validation)
+                        ? try predictThroughStages(pipeline, complete, validation)
+                        : try cached.predict(validation)
                     metrics = try evaluate(predictions, validation, epoch, since: start) ?? metrics
                 }
                 try save(complete)
@@ -139,7 +149,8 @@ public final class Trainer {
         _ epoch: Int, _ pipeline: PipelinePhase, _ state: TrainingState, cache: CacheStore?
     ) throws -> Metrics? {
         let start = MonotonicClock.seconds
-        try pipeline.trainEpoch(epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter)
+        try pipeline.trainEpoch(
+            epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter)
         try reporter.epoch(epoch, phase: .pipeline, seconds: MonotonicClock.seconds - start)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
@@ -183,7 +194,9 @@ public final class Trainer {
 
     /// The model of all steps without a backbone, with every stage's values and, given a state, one that goes on where it
     /// stands. Collective over the world.
-    private func complete(from pipeline: PipelinePhase, state: TrainingState?) throws -> (model: StageModel, state: TrainingState) {
+    private func complete(from pipeline: PipelinePhase, state: TrainingState?) throws -> (
+        model: StageModel, state: TrainingState
+    ) {
         let complete = try session.world.agree {
             try StageModel(
                 family, session.modelConfiguration, steps: family.steps(of: 0..<family.plannerLayers.count),
@@ -202,7 +215,9 @@ public final class Trainer {
     }
 
     /// The side network's tensors before the first step, on every rank. Collective over the world.
-    private func initialSideTensors(_ pipeline: PipelinePhase) throws -> [(name: String, shape: [Int], values: [Float])] {
+    private func initialSideTensors(_ pipeline: PipelinePhase) throws -> [(
+        name: String, shape: [Int], values: [Float]
+    )] {
         let complete = try complete(from: pipeline, state: nil).model
         return complete.parameters.declarations.filter { $0.name.hasPrefix("side.") }.map { declaration in
             let range = complete.parameters.range(of: declaration.name)!
@@ -214,7 +229,8 @@ public final class Trainer {
         try session.world.agree {
             guard let task = session.task else { return }
             try AdapterDirectory.save(
-                complete, to: adapterPath, session: session, task: task, maximumGenerationLength: generationLength)
+                complete, to: adapterPath, session: session, task: task,
+                maximumGenerationLength: generationLength)
         }
     }
 

@@ -13,7 +13,10 @@ final class TrainingState {
     let plannedSteps: Int
 
     /// - Parameter parameterCount: of the bucket that will be stepped.
-    init(_ experiment: Experiment, parameterCount: Int, stepsPerEpoch: Int, ledger: Ledger, completedSteps: Int = 0) {
+    init(
+        _ experiment: Experiment, parameterCount: Int, stepsPerEpoch: Int, ledger: Ledger,
+        completedSteps: Int = 0
+    ) {
         let training = experiment.training
         let all = training.epochs * stepsPerEpoch
         plannedSteps = min(all, training.maximumSteps ?? all)
@@ -60,7 +63,8 @@ extension Session {
     /// The order of a data set's samples: shuffled for training, in file order for evaluation.
     func order(sampleCount: Int, isShuffled: Bool) -> SampleOrder {
         SampleOrder(
-            sampleCount: sampleCount, miniBatchSize: experiment.training.miniBatchSize, isShuffled: isShuffled,
+            sampleCount: sampleCount, miniBatchSize: experiment.training.miniBatchSize,
+            isShuffled: isShuffled,
             seed: UInt64(experiment.training.seed))
     }
 }

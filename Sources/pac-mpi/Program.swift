@@ -11,6 +11,9 @@ import Training
 
 /// Starts and ends a command among the ranks of a job.
 enum Program {
+    /// Whether this process is the one of the job that talks to the terminal. Commands that need no world run there alone.
+    static var speaks: Bool { MPIEnvironment.rankBeforeInitialization == 0 }
+
     /// Runs a command's body in the world of all ranks.
     ///
     /// The body receives the world and hands it to what it builds. A failure that all ranks share is told once and
@@ -18,7 +21,6 @@ enum Program {
     static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
         try MPIEnvironment.initialize()
         prepareAllocator()
-        setBLASThreadCount(1)
         do {
             try body(try Communicator.world())
         } catch let failure as Failure where failure.isShared {
@@ -47,7 +49,7 @@ enum Program {
 
     /// Rank 0 tells what all ranks know.
     private static func tell(_ failure: Failure) {
-        if MPIEnvironment.rankBeforeInitialization == 0 { say(failure.message) }
+        if speaks { say(failure.message) }
     }
 
     /// One line on the standard error.

@@ -9,8 +9,6 @@ import Support
 #endif
 
 // Every rank parses the same arguments; what is wrong with them, and --help, is told once.
-let speaks = MPIEnvironment.rankBeforeInitialization == 0
-
 do {
     var command = try PacMPI.parseAsRoot()
     do {
@@ -21,7 +19,7 @@ do {
 } catch {
     // The other ranks leave in silence and without a status: mpirun ends a job as soon as one of them has a status, and
     // would cut rank 0 off before it has spoken.
-    guard speaks else { exit(0) }
+    guard Program.speaks else { exit(0) }
     let code = PacMPI.exitCode(for: error)
     let message = PacMPI.fullMessage(for: error)
     Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)

@@ -2,7 +2,9 @@ import Support
 import Testing
 
 @Suite struct JSONTests {
-    private func parse(_ text: String) throws -> JSONValue { try JSONValue(parsing: Array(text.utf8), file: "f.json") }
+    private func parse(_ text: String) throws -> JSONValue {
+        try JSONValue(parsing: Array(text.utf8), file: "f.json")
+    }
 
     private func message(_ body: () throws -> Void) -> String {
         do {

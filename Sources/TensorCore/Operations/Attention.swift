@@ -15,7 +15,8 @@ public struct AttentionShape: Sendable {
     public let isCausal: Bool
 
     public init(
-        querySpans: [Range<Int>], keySpans: [Range<Int>], headCount: Int, keyValueHeadCount: Int, headSize: Int,
+        querySpans: [Range<Int>], keySpans: [Range<Int>], headCount: Int, keyValueHeadCount: Int,
+        headSize: Int,
         scale: Float, isCausal: Bool
     ) {
         precondition(querySpans.count == keySpans.count && headCount % keyValueHeadCount == 0)
@@ -82,12 +83,14 @@ public func attention(
         let (nq, nk) = (queries.count, keys.count)
         guard nq > 0 else { return }
         let at = (queries.lowerBound, head * shape.headSize)
-        products.nt(scores.pointer, nk, q.at(at), q.rowStride, k.at((keys.lowerBound, kv)), k.rowStride, nq, nk)
+        products.nt(
+            scores.pointer, nk, q.at(at), q.rowStride, k.at((keys.lowerBound, kv)), k.rowStride, nq, nk)
         ck_attention_softmax(
             scores.pointer, distances?.pointer(head), shape.scale, shape.isCausal ? 1 : 0, nq, nk)
         dropout?.apply(scores.pointer, scores.pointer, sequence: sequence, head: head, nq * nk)
         products.nn(
-            output.at(at), output.rowStride, scores.pointer, nk, v.at((keys.lowerBound, kv)), v.rowStride, nq, nk, 0)
+            output.at(at), output.rowStride, scores.pointer, nk, v.at((keys.lowerBound, kv)), v.rowStride, nq,
+            nk, 0)
     }
     return recorded(output, inputs: [q, k, v, bias?.table]) {
         AttentionPullback(
@@ -117,7 +120,9 @@ private struct AttentionPullback: Pullback {
         let probabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
         let dprobabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
         let (p, dp) = (probabilities.pointer, dprobabilities.pointer)
-        let dropped = dropout.map { _ in Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger) }
+        let dropped = dropout.map { _ in
+            Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
+        }
         let products = HeadProducts(headSize: shape.headSize)
         let groupSize = shape.headCount / shape.keyValueHeadCount
         shape.forEachHead { sequence, head, kv in
@@ -137,7 +142,8 @@ private struct AttentionPullback: Pullback {
                 mixed = dropped.pointer
             }
             products.tn(dv.at(keyAt), dv.rowStride, mixed, nk, dout.at(at), dout.rowStride, nq, nk, beta)
-            ck_attention_softmax_backward(dp, p, dbias.map { distances!.pointer(head, in: $0) }, shape.scale, nq, nk)
+            ck_attention_softmax_backward(
+                dp, p, dbias.map { distances!.pointer(head, in: $0) }, shape.scale, nq, nk)
             products.nn(dq.at(at), dq.rowStride, dp, nk, k.at(keyAt), k.rowStride, nq, nk, 0)
             products.tn(dk.at(keyAt), dk.rowStride, dp, nk, q.at(at), q.rowStride, nq, nk, beta)
         }
@@ -181,7 +187,9 @@ private struct DistanceBias {
         values = Tensor(rows: shape.headCount, columns: 2 * reach - 1, ledger: ledger)
         for distance in (1 - reach)..<reach {
             let row = bias.table.pointer + bias.bucket(distance) * bias.table.columns
-            for head in 0..<shape.headCount { values.pointer[head * values.columns + distance + reach - 1] = row[head] }
+            for head in 0..<shape.headCount {
+                values.pointer[head * values.columns + distance + reach - 1] = row[head]
+            }
         }
     }
 
@@ -200,7 +208,9 @@ private struct DistanceBias {
     func scatter(_ gradient: Tensor, into table: Tensor) {
         for distance in (1 - reach)..<reach {
             let row = table.pointer + source.bucket(distance) * table.columns
-            for head in 0..<values.rows { row[head] += gradient.pointer[head * values.columns + distance + reach - 1] }
+            for head in 0..<values.rows {
+                row[head] += gradient.pointer[head * values.columns + distance + reach - 1]
+            }
         }
     }
 }
@@ -213,7 +223,8 @@ private struct HeadProducts {
 
     /// C [m, n] = A [m, h] B [n, h]ᵀ
     func nt(
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>,
+        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int,
+        _ b: UnsafePointer<Float>,
         _ ldb: Int, _ m: Int, _ n: Int
     ) {
         if isNarrow {
@@ -225,7 +236,8 @@ private struct HeadProducts {
 
     /// C [m, h] = A [m, n] B [n, h] + beta C
     func nn(
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>,
+        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int,
+        _ b: UnsafePointer<Float>,
         _ ldb: Int, _ m: Int, _ n: Int, _ beta: Float
     ) {
         if isNarrow {
@@ -237,7 +249,8 @@ private struct HeadProducts {
 
     /// C [n, h] = A [m, n]ᵀ B [m, h] + beta C
     func tn(
-        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>,
+        _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int,
+        _ b: UnsafePointer<Float>,
         _ ldb: Int, _ m: Int, _ n: Int, _ beta: Float
     ) {
         if isNarrow {

@@ -10,7 +10,7 @@ import CKernels
 ///
 /// - Shapes: alpha [1, 1], a and d [n, r]; result [n, r].
 /// - Saved for backward: a and d (for the gate's gradient).
-/// - Source: Ladder Side-Tuning's gate, section 3 of the definition of Parallel Adapters.
+/// - Source: the gate of Ladder Side-Tuning (Sung, Cho, Bansal 2022).
 public func gateMix(alpha: Tensor, temperature: Float, _ a: Tensor, _ d: Tensor) -> Tensor {
     precondition(a.count == d.count && a.isContiguous && d.isContiguous)
     let g = 1 / (1 + exp(-alpha.pointer[0] / temperature))

@@ -5,10 +5,12 @@ import CKernels
 /// - Shapes: x [n, in] (rows may be strided), weight [out, in], bias [1, out]; result [n, out].
 /// - Saved for backward: x when the weight is trained, the weight when x wants a gradient.
 public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
-    precondition(x.columns == weight.columns && weight.isContiguous, "linear: [n, \(x.columns)] by \(weight.columns)")
+    precondition(
+        x.columns == weight.columns && weight.isContiguous, "linear: [n, \(x.columns)] by \(weight.columns)")
     let y = Tensor(rows: x.rows, columns: weight.rows, ledger: x.ledger)
     Matrix.multiply(
-        y.pointer, y.columns, x.pointer, x.rowStride, weight.pointer, weight.columns, transposeB: true, m: x.rows,
+        y.pointer, y.columns, x.pointer, x.rowStride, weight.pointer, weight.columns, transposeB: true,
+        m: x.rows,
         n: weight.rows, k: x.columns)
     if let bias { ck_add_bias(y.pointer, bias.pointer, y.rows, y.columns) }
     return recorded(y, inputs: [x, weight, bias]) {
@@ -29,7 +31,8 @@ private struct LinearPullback: Pullback {
         if let node = inputs[0], let weight {
             let (dx, beta) = node.destination(rows: dy.rows, columns: inputSize, ledger: dy.ledger)
             Matrix.multiply(
-                dx.pointer, inputSize, dy.pointer, dy.columns, weight.pointer, inputSize, m: dy.rows, n: inputSize,
+                dx.pointer, inputSize, dy.pointer, dy.columns, weight.pointer, inputSize, m: dy.rows,
+                n: inputSize,
                 k: dy.columns, beta: beta)
         }
         if let node = inputs[1], let x {

@@ -17,9 +17,11 @@ public struct Loss {
 ///   plan; nil when no gradient is wanted.
 public func crossEntropy(_ logits: Tensor, labels: [Int32], weight: Float?) -> Loss {
     precondition(labels.count == logits.rows && logits.isContiguous)
-    precondition(labels.allSatisfy { $0 >= 0 && $0 < logits.columns }, "cross-entropy: a label outside the classes")
+    precondition(
+        labels.allSatisfy { $0 >= 0 && $0 < logits.columns }, "cross-entropy: a label outside the classes")
     let seed = Tensor(
-        rows: weight == nil ? 0 : logits.rows, columns: logits.columns, category: .gradients, ledger: logits.ledger)
+        rows: weight == nil ? 0 : logits.rows, columns: logits.columns, category: .gradients,
+        ledger: logits.ledger)
     let sum = ck_cross_entropy(
         weight == nil ? nil : seed.pointer, logits.pointer, labels, weight ?? 0, logits.rows, logits.columns)
     return Loss(sum: sum, root: logits, seed: seed)
@@ -30,7 +32,9 @@ public func crossEntropy(_ logits: Tensor, labels: [Int32], weight: Float?) -> L
 /// - Shapes: predictions [n, 1], targets [n].
 public func squaredError(_ predictions: Tensor, targets: [Float], weight: Float?) -> Loss {
     precondition(targets.count == predictions.rows && predictions.columns == 1)
-    let seed = Tensor(rows: weight == nil ? 0 : predictions.rows, columns: 1, category: .gradients, ledger: predictions.ledger)
+    let seed = Tensor(
+        rows: weight == nil ? 0 : predictions.rows, columns: 1, category: .gradients,
+        ledger: predictions.ledger)
     var sum = 0.0
     for (i, target) in targets.enumerated() {
         let difference = predictions.pointer[i] - target
@@ -44,7 +48,9 @@ public func squaredError(_ predictions: Tensor, targets: [Float], weight: Float?
 public func argmax(_ logits: Tensor) -> [Int32] {
     precondition(logits.isContiguous)
     return [Int32](unsafeUninitializedCapacity: logits.rows) { buffer, count in
-        if logits.rows > 0 { ck_argmax_rows(buffer.baseAddress!, logits.pointer, logits.rows, logits.columns) }
+        if logits.rows > 0 {
+            ck_argmax_rows(buffer.baseAddress!, logits.pointer, logits.rows, logits.columns)
+        }
         count = logits.rows
     }
 }

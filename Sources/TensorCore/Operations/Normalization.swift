@@ -4,7 +4,9 @@ import CKernels
 ///
 /// - Shapes: x and residual [n, d], weight and bias [1, d]; result [n, d].
 /// - Saved for backward: the normalised sum's input [n, d], its mean and reciprocal deviation [n].
-public func layerNorm(_ x: Tensor, adding residual: Tensor? = nil, weight: Tensor, bias: Tensor, epsilon: Float)
+public func layerNorm(
+    _ x: Tensor, adding residual: Tensor? = nil, weight: Tensor, bias: Tensor, epsilon: Float
+)
     -> Tensor
 {
     precondition(x.isContiguous && x.columns == weight.columns)
@@ -29,7 +31,8 @@ public func layerNorm(_ x: Tensor, adding residual: Tensor? = nil, weight: Tenso
     }
     let statistics = Tensor(rows: 2, columns: x.rows, ledger: x.ledger)
     ck_layer_norm(
-        y.pointer, statistics.pointer, statistics.pointer + x.rows, input.pointer, weight.pointer, bias.pointer,
+        y.pointer, statistics.pointer, statistics.pointer + x.rows, input.pointer, weight.pointer,
+        bias.pointer,
         epsilon, x.rows, x.columns)
     return recorded(y, inputs: [x, residual, weight, bias]) {
         LayerNormPullback(input: input, statistics: statistics, weight: weight.detached)
@@ -44,7 +47,9 @@ private struct LayerNormPullback: Pullback {
 
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
         let wantsInput = inputs[0] != nil || inputs[1] != nil
-        let dx = wantsInput ? Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger) : nil
+        let dx =
+            wantsInput
+            ? Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger) : nil
         let dweight = inputs[2].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
         let dbias = inputs[3].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
         ck_layer_norm_backward(
@@ -85,7 +90,8 @@ private struct RMSNormPullback: Pullback {
             ? nil : Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
         let dweight = inputs[1].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
         ck_rms_norm_backward(
-            dx?.pointer, dweight?.pointer, dy.pointer, x.pointer, weight.pointer, rstd.pointer, dy.rows, dy.columns)
+            dx?.pointer, dweight?.pointer, dy.pointer, x.pointer, weight.pointer, rstd.pointer, dy.rows,
+            dy.columns)
         if let dx { inputs[0]?.add(dx, fresh: true) }
     }
 }

@@ -29,7 +29,8 @@ private struct EmbeddingPullback: Pullback {
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
         for (j, node) in inputs.enumerated() {
             guard let node else { continue }
-            let (gradient, beta) = node.destination(rows: tableRows[j], columns: dy.columns, ledger: dy.ledger)
+            let (gradient, beta) = node.destination(
+                rows: tableRows[j], columns: dy.columns, ledger: dy.ledger)
             if beta == 0 { gradient.fill(0) }
             for (i, id) in ids[j].enumerated() {
                 ck_axpy(gradient.pointer + Int(id) * dy.columns, 1, dy.pointer + i * dy.columns, dy.columns)
@@ -70,7 +71,9 @@ public func select(_ x: Tensor, _ selection: RowSelection) -> Tensor {
         for (i, span) in spans.enumerated() {
             precondition(!span.isEmpty && span.upperBound <= x.rows, "a mean needs at least one row")
             for row in span {
-                ck_axpy(y.pointer + i * y.columns, 1 / Float(span.count), x.pointer + row * x.rowStride, x.columns)
+                ck_axpy(
+                    y.pointer + i * y.columns, 1 / Float(span.count), x.pointer + row * x.rowStride, x.columns
+                )
             }
         }
     }
@@ -95,7 +98,8 @@ private struct SelectPullback: Pullback {
             for (i, span) in spans.enumerated() {
                 for row in span {
                     ck_axpy(
-                        dx.pointer + row * dx.columns, 1 / Float(span.count), dy.pointer + i * dy.columns, dy.columns)
+                        dx.pointer + row * dx.columns, 1 / Float(span.count), dy.pointer + i * dy.columns,
+                        dy.columns)
                 }
             }
         }

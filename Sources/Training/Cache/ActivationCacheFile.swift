@@ -51,7 +51,8 @@ final class ActivationCacheFile: @unchecked Sendable {
             ("layers", .integer(Int64(shape.stacks.reduce(0) { $0 + $1.layers.count }))),
             ("precision", .string("float32")),
             ("max_sequence_length", .integer(Int64(identity.maximumSequenceLength))),
-            ("rank", .integer(Int64(rank))), ("world_size", .integer(Int64(worldSize))), ("complete", .bool(false)),
+            ("rank", .integer(Int64(rank))), ("world_size", .integer(Int64(worldSize))),
+            ("complete", .bool(false)),
         ]
         for (name, value) in attributes { try file.setAttribute(name, to: value) }
         try file.flush()
@@ -144,7 +145,8 @@ final class ActivationCacheFile: @unchecked Sendable {
             checksums: try file.createDataset(root + "/crc32c", type: .uint32), stacks: stacks,
             tokenIDs: try file.createDataset(root + "/token_ids", type: .int32),
             labels: sample.label == nil ? nil : try file.createDataset(root + "/labels", type: .float32),
-            targetIDs: sample.targetIDs == nil ? nil : try file.createDataset(root + "/target_ids", type: .int32),
+            targetIDs: sample.targetIDs == nil
+                ? nil : try file.createDataset(root + "/target_ids", type: .int32),
             targetOffsets: targetOffsets, ends: stacks.map { _ in [0] })
     }
 

@@ -34,7 +34,9 @@ final class CacheReader {
         let ticket: IOThread.Ticket
     }
 
-    init(_ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread, ledger: Ledger) {
+    init(
+        _ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread, ledger: Ledger
+    ) {
         self.file = file
         self.split = split
         self.builder = builder
@@ -49,7 +51,8 @@ final class CacheReader {
             let tokens = samples.reduce(0) { $0 + builder.tokenCount($1, stack.stack) }
             return (
                 layers: stack,
-                block: Tensor(rows: tokens, columns: file.shape.rowCount(stack), category: .cache, ledger: ledger)
+                block: Tensor(
+                    rows: tokens, columns: file.shape.rowCount(stack), category: .cache, ledger: ledger)
             )
         }
         // Where each sample goes: plain addresses, valid until the ticket is complete.
@@ -57,7 +60,8 @@ final class CacheReader {
         let places = samples.map { sample in
             defer {
                 for (index, stack) in file.shape.stacks.enumerated() {
-                    starts[index].pointer += builder.tokenCount(sample, stack.stack) * file.shape.rowCount(stack)
+                    starts[index].pointer +=
+                        builder.tokenCount(sample, stack.stack) * file.shape.rowCount(stack)
                 }
             }
             return starts

@@ -18,7 +18,10 @@ final class CacheRecorder: ActivationRecorder {
     /// Micro-batches that may wait for the disk before the stage waits too.
     private static let limit = 8
 
-    init(_ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread, ledger: Ledger) {
+    init(
+        _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
+        ledger: Ledger
+    ) {
         self.file = file
         self.split = split
         self.dataset = dataset
@@ -41,7 +44,8 @@ final class CacheRecorder: ActivationRecorder {
         buffers[index].withUnsafeMutableBufferPointer { buffer in
             guard let base = buffer.baseAddress else { return }
             ck_copy_rows(
-                base + (layer - layers.lowerBound) * d, layers.count * d, activation.pointer, activation.rowStride,
+                base + (layer - layers.lowerBound) * d, layers.count * d, activation.pointer,
+                activation.rowStride,
                 activation.rows, d)
         }
     }

@@ -18,7 +18,8 @@ struct CacheShape: Sendable, Equatable {
         let activations = steps.compactMap(\.activation)
         stacks = family.stacks.compactMap { stack in
             let layers = activations.filter { $0.stack == stack.kind }.map(\.layer)
-            return layers.isEmpty ? nil : StackLayers(stack: stack.kind, layers: layers.min()!..<layers.max()! + 1)
+            return layers.isEmpty
+                ? nil : StackLayers(stack: stack.kind, layers: layers.min()!..<layers.max()! + 1)
         }
         hiddenSize = family.hiddenSize
     }

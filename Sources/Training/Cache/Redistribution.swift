@@ -46,7 +46,8 @@ struct Redistribution {
     ///   - miniBatches: the samples by slot, as they were computed.
     /// - Returns: bytes that this rank received from others.
     func move(
-        _ split: Split, from source: ActivationCacheFile?, to target: ActivationCacheFile, miniBatches: [[Int]],
+        _ split: Split, from source: ActivationCacheFile?, to target: ActivationCacheFile,
+        miniBatches: [[Int]],
         dataset: TokenizedDataset, builder: BatchBuilder, world: borrowing Communicator
     ) throws -> Int {
         var received = 0
@@ -111,7 +112,8 @@ struct Redistribution {
             var places: [Int] = []
             for stack in shapes[stage].stacks {
                 places.append(cursors[owners[slot]])
-                cursors[owners[slot]] += builder.tokenCount(sample, stack.stack) * shapes[stage].rowCount(stack)
+                cursors[owners[slot]] +=
+                    builder.tokenCount(sample, stack.stack) * shapes[stage].rowCount(stack)
             }
             reads.append((sample, places))
         }
@@ -134,13 +136,18 @@ struct Redistribution {
             let tokens = owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) }
             return [Float](repeating: 0, count: tokens * complete.rowCount(stack))
         }
+        let bytes = buffers.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+        ledger.register(bytes, .cache)
+        defer { ledger.release(bytes, .cache) }
         var starts = [Int](repeating: 0, count: buffers.count)
         for (slot, sample) in owned {
             for stage in plan.stages.indices {
                 let rank = computer(slot, stage)
                 for part in shapes[stage].stacks {
                     let index = complete.stacks.firstIndex { $0.stack == part.stack }!
-                    let (width, all) = (shapes[stage].rowCount(part), complete.rowCount(complete.stacks[index]))
+                    let (width, all) = (
+                        shapes[stage].rowCount(part), complete.rowCount(complete.stacks[index])
+                    )
                     let first = part.layers.lowerBound * complete.hiddenSize
                     for token in 0..<builder.tokenCount(sample, part.stack) {
                         buffers[index].withUnsafeMutableBufferPointer {

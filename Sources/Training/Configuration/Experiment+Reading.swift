@@ -29,7 +29,8 @@ extension Experiment {
         let fileName = reader.file.split(separator: "/").last.map(String.init) ?? "experiment"
         name = try root.optional("name")?.string() ?? String(fileName.prefix { $0 != "." })
         outputDirectory =
-            try root.optional("output")?.object(keys: ["directory"]).optional("directory")?.string() ?? "runs/\(name)"
+            try root.optional("output")?.object(keys: ["directory"]).optional("directory")?.string()
+            ?? "runs/\(name)"
     }
 
     private static func readTask(_ reader: JSONReader) throws -> (TaskSpecification, Pooling?) {
@@ -44,7 +45,8 @@ extension Experiment {
         let specification = TaskSpecification(
             kind: kind, name: name.flatMap(GLUETask.init), train: try object.required("train").string(),
             validation: try object.optional("validation")?.string(),
-            maximumSequenceLength: try object.optional("max_sequence_length")?.integer(in: 1...1_000_000) ?? 128,
+            maximumSequenceLength: try object.optional("max_sequence_length")?.integer(in: 1...1_000_000)
+                ?? 128,
             labels: try object.optional("labels")?.array().map { try $0.string() },
             labelStyle: try object.optional("label_style").map {
                 LabelStyle(rawValue: try $0.choice(LabelStyle.allCases.map(\.rawValue)))!
@@ -58,7 +60,9 @@ extension Experiment {
     }
 
     private static func readTechnique(_ reader: JSONReader) throws -> ParallelAdaptersConfiguration {
-        let object = try reader.object(keys: ["kind", "reduction_factor", "adapter", "initialization", "merge"])
+        let object = try reader.object(keys: [
+            "kind", "reduction_factor", "adapter", "initialization", "merge",
+        ])
         _ = try object.optional("kind")?.choice(["parallel_adapters"])
         _ = try object.optional("adapter")?.choice(["transformer"])
         _ = try object.optional("initialization")?.choice(["pruned"])
@@ -85,10 +89,13 @@ extension Experiment.Training {
     fileprivate init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
             "epochs", "mini_batch_size", "micro_batch_count", "learning_rate", "weight_decay", "optimizer",
-            "warmup_steps", "warmup_ratio", "schedule", "max_gradient_norm", "dropout", "shuffle", "seed", "max_steps",
+            "warmup_steps", "warmup_ratio", "schedule", "max_gradient_norm", "dropout", "shuffle", "seed",
+            "max_steps",
         ])
         if let value = object.optional("epochs") { epochs = try value.integer(in: 1...1_000_000) }
-        if let value = object.optional("mini_batch_size") { miniBatchSize = try value.integer(in: 1...1 << 20) }
+        if let value = object.optional("mini_batch_size") {
+            miniBatchSize = try value.integer(in: 1...1 << 20)
+        }
         microBatchCount = try object.optional("micro_batch_count")?.integer(in: 1...1 << 20)
         if let value = object.optional("learning_rate") { learningRate = try value.number(in: 0...1e6) }
         if let value = object.optional("weight_decay") { weightDecay = try value.number(in: 0...1e6) }
@@ -125,7 +132,9 @@ extension Experiment.Parallelism {
             planner = PlannerKind(rawValue: try value.choice(PlannerKind.allCases.map(\.rawValue)))!
         }
         guard system == .plan else {
-            if let value = object.optional("plan") { throw value.failure(expected: "null unless system is \"plan\"") }
+            if let value = object.optional("plan") {
+                throw value.failure(expected: "null unless system is \"plan\"")
+            }
             return
         }
         let value = try object.required("plan")

@@ -39,7 +39,8 @@ extension Experiment {
             (
                 "cache",
                 .dictionary([
-                    ("enabled", .bool(cache.isEnabled)), ("directory", cache.directory.map(JSONValue.string) ?? .null),
+                    ("enabled", .bool(cache.isEnabled)),
+                    ("directory", cache.directory.map(JSONValue.string) ?? .null),
                     ("precision", "float32"), ("keep", .bool(cache.keep)),
                 ])
             ),
@@ -54,7 +55,8 @@ extension Experiment {
             ("max_sequence_length", JSONValue(task.maximumSequenceLength)),
             ("pooling", pooling.map { .string($0.rawValue) } ?? .null),
             ("labels", task.labels.map { .array($0.map(JSONValue.string)) } ?? .null),
-            ("label_style", .string(task.labelStyle.rawValue)), ("train_limit", JSONValue(optional: task.trainLimit)),
+            ("label_style", .string(task.labelStyle.rawValue)),
+            ("train_limit", JSONValue(optional: task.trainLimit)),
             ("validation_limit", JSONValue(optional: task.validationLimit)),
         ])
     }
@@ -63,8 +65,10 @@ extension Experiment {
         .dictionary([
             ("epochs", JSONValue(training.epochs)), ("mini_batch_size", JSONValue(training.miniBatchSize)),
             ("micro_batch_count", JSONValue(optional: training.microBatchCount)),
-            ("learning_rate", JSONValue(training.learningRate)), ("weight_decay", JSONValue(training.weightDecay)),
-            ("optimizer", .string(training.optimizer.rawValue)), ("warmup_steps", JSONValue(training.warmupSteps)),
+            ("learning_rate", JSONValue(training.learningRate)),
+            ("weight_decay", JSONValue(training.weightDecay)),
+            ("optimizer", .string(training.optimizer.rawValue)),
+            ("warmup_steps", JSONValue(training.warmupSteps)),
             ("warmup_ratio", JSONValue(optional: training.warmupRatio)),
             ("schedule", .string(training.schedule.rawValue)),
             ("max_gradient_norm", JSONValue(optional: training.maximumGradientNorm)),

@@ -78,7 +78,8 @@ public struct Experiment: Sendable {
     /// The learning rates of a run of `stepCount` updates.
     public func schedule(stepCount: Int) -> LearningRateSchedule {
         let total = training.maximumSteps ?? stepCount
-        let warmup = training.warmupRatio.map { Int(($0 * Double(total)).rounded(.up)) } ?? training.warmupSteps
+        let warmup =
+            training.warmupRatio.map { Int(($0 * Double(total)).rounded(.up)) } ?? training.warmupSteps
         return LearningRateSchedule(
             peak: training.learningRate, decay: training.schedule, warmupSteps: warmup, totalSteps: total)
     }

@@ -43,7 +43,8 @@ public struct BatchBuilder: Sendable {
 
     /// Tokens that a stack computes for a sample.
     public func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
-        stack == .decoder && decoderStartID != nil ? dataset.target(sample).count : dataset.input(sample).count
+        stack == .decoder && decoderStartID != nil
+            ? dataset.target(sample).count : dataset.input(sample).count
     }
 
     private func batch(_ samples: [Int], decoderInputs: [[Int32]], targets: Targets) -> MicroBatch {

@@ -33,7 +33,9 @@ public struct SampleOrder: Sendable {
     public func miniBatches(epoch: Int) -> [[Int]] {
         let shuffled = slots.enumerated().map { slot, samples in
             isShuffled
-                ? CounterRandom(seed, UInt64(epoch), UInt64(slot)).permutation(count: samples.count).map { samples[$0] }
+                ? CounterRandom(seed, UInt64(epoch), UInt64(slot)).permutation(count: samples.count).map {
+                    samples[$0]
+                }
                 : samples
         }
         return (0..<stepCount).map { step in

@@ -62,12 +62,14 @@ public final class AdapterRunner {
             return task.tokenize(rows).serialized()
         }
         let dataset = try TokenizedDataset(serialized: bytes)
-        guard let predictions = try pipeline.predict(dataset, recorder: nil, maximumLength: maximumLength) else {
+        guard let predictions = try pipeline.predict(dataset, recorder: nil, maximumLength: maximumLength)
+        else {
             return []
         }
         return rows.enumerated().map { index, row in
             .dictionary(
-                row.fields.map { ($0.name, .string($0.text)) } + predictions.fields(index, session.task!, session.ledger))
+                row.fields.map { ($0.name, .string($0.text)) }
+                    + predictions.fields(index, session.task!, session.ledger))
         }
     }
 }

@@ -41,7 +41,9 @@ struct Generator {
                 let texts = try generate(microBatch, slots, samples, builder)
                 // One rank speaks for all: they know the same.
                 if session.world.rank == 0 {
-                    for (slot, text) in zip(slots, texts) { predictions.rows[samples[slot]] = text.map { Float($0) } }
+                    for (slot, text) in zip(slots, texts) {
+                        predictions.rows[samples[slot]] = text.map { Float($0) }
+                    }
                 }
             }
         }
@@ -65,7 +67,8 @@ struct Generator {
                         sampleIDs: own.map { samples[$0] }, inputs: [], types: [],
                         decoderInputs: own.map { [texts[$0 - slots.lowerBound][step - 1]] }, targets: .none)
                 let state = try advance(
-                    batch, placement, model, exchange, microBatch, samples, builder, caches, isBeginning, &first)
+                    batch, placement, model, exchange, microBatch, samples, builder, caches, isBeginning,
+                    &first)
                 if placement.isLastStage, let state, !own.isEmpty {
                     let last = RowSelection.rows(batch.decoderSpans.map { $0.upperBound - 1 })
                     chosen = argmax(model.logits(state, batch, selection: last))
@@ -80,7 +83,8 @@ struct Generator {
     /// One pass through this rank's stage; nil when the stage has no part in it.
     private func advance(
         _ batch: MicroBatch, _ placement: Placement, _ model: StageModel, _ exchange: BoundaryExchange,
-        _ microBatch: Int, _ samples: [Int], _ builder: BatchBuilder, _ caches: StageCaches, _ isBeginning: Bool,
+        _ microBatch: Int, _ samples: [Int], _ builder: BatchBuilder, _ caches: StageCaches,
+        _ isBeginning: Bool,
         _ first: inout HiddenState?
     ) throws -> HiddenState? {
         // Stages of encoder blocks alone have no part in the tokens after the first.
@@ -112,10 +116,12 @@ struct Generator {
     private func append(
         _ chosen: [Int32], _ microBatch: Int, _ slots: Range<Int>, _ samples: [Int], _ texts: inout [[Int32]]
     ) throws {
-        let all = try session.world.allGather(chosen.flatMap { withUnsafeBytes(of: $0.littleEndian, Array.init) })
+        let all = try session.world.allGather(
+            chosen.flatMap { withUnsafeBytes(of: $0.littleEndian, Array.init) })
         let last = plan.stages.count - 1
         for (position, rank) in plan.stages[last].ranks.enumerated() {
-            let theirs = Placement.slots(plan, last, position, microBatch: microBatch, sampleCount: samples.count)
+            let theirs = Placement.slots(
+                plan, last, position, microBatch: microBatch, sampleCount: samples.count)
             for (index, slot) in theirs.enumerated() {
                 texts[slot - slots.lowerBound].append(
                     all[rank].withUnsafeBytes { $0.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) })

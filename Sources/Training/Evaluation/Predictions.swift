@@ -49,14 +49,17 @@ public struct Predictions: Sendable {
     public func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
         let ordered = try (0..<dataset.count).map { sample in
             guard let row = rows[sample] else {
-                throw Failure.run("evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)")
+                throw Failure.run(
+                    "evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)"
+                )
             }
             return row
         }
         switch task.problem {
         case .classification: return task.metrics(classes: ordered.map(Self.largest), for: dataset)
         case .regression: return task.metrics(scores: ordered.map { $0[0] }, for: dataset)
-        case .generation: return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
+        case .generation:
+            return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
         }
     }
 

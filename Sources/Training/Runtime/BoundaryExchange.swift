@@ -24,8 +24,6 @@ final class BoundaryExchange {
     private var movesMemory = true
     private var sends: [Request] = []
     private var queues: [Direction: ReceiveQueue] = [:]
-    /// Seconds that this rank waited for messages since the last `takeWaitedSeconds()`.
-    private var waitedSeconds = 0.0
 
     /// A boundary between two stages: the stack it lies in and whether encoder results cross it.
     struct Boundary {
@@ -58,8 +56,10 @@ final class BoundaryExchange {
         self.communicator = communicator
         self.ledger = ledger
         let layers = placement.stage.layers
-        incoming = placement.isFirstStage ? nil : Boundary(before: layers.lowerBound, family, sideSize: sideSize)
-        outgoing = placement.isLastStage ? nil : Boundary(before: layers.upperBound, family, sideSize: sideSize)
+        incoming =
+            placement.isFirstStage ? nil : Boundary(before: layers.lowerBound, family, sideSize: sideSize)
+        outgoing =
+            placement.isLastStage ? nil : Boundary(before: layers.upperBound, family, sideSize: sideSize)
     }
 
     /// Whether the boundary to the next stage lies behind the decoder's beginning.
@@ -99,7 +99,9 @@ final class BoundaryExchange {
 
     /// Sends a hidden state on, without waiting.
     func sendForward(_ microBatch: Int, _ state: HiddenState, _ batch: MicroBatch) throws {
-        let memory = outgoing!.withMemory && movesMemory ? [state.backbone.encoderOutput!, state.side.encoderOutput!] : []
+        let memory =
+            outgoing!.withMemory && movesMemory
+            ? [state.backbone.encoderOutput!, state.side.encoderOutput!] : []
         try send(.forward, microBatch, [state.backbone.hidden, state.side.hidden] + memory, batch)
     }
 
@@ -110,27 +112,20 @@ final class BoundaryExchange {
 
     /// Waits until everything sent is under way or gone.
     func finish() throws {
-        let start = MonotonicClock.seconds
         for request in sends { try request.wait() }
         sends = []
-        waitedSeconds += MonotonicClock.seconds - start
     }
 
     /// Lets the library move what is outstanding, and forgets what is done.
     func progress() throws { sends = try sends.filter { !(try $0.test()) } }
-
-    /// Seconds waited for messages since the last call.
-    func takeWaitedSeconds() -> Double {
-        defer { waitedSeconds = 0 }
-        return waitedSeconds
-    }
 
     // MARK: Receiving
 
     /// Receives of one direction: those posted, and the micro-batches still to post.
     private struct ReceiveQueue {
         var pending: [Int]
-        var posted: [(microBatch: Int, parts: [(request: Request, message: FloatMessage, slots: Range<Int>)])] = []
+        var posted:
+            [(microBatch: Int, parts: [(request: Request, message: FloatMessage, slots: Range<Int>)])] = []
     }
 
     /// Receives posted ahead in each direction: one in use, one arriving.
@@ -138,7 +133,9 @@ final class BoundaryExchange {
 
     private func post(_ direction: Direction) throws {
         guard let boundary = direction == .forward ? incoming : outgoing else { return }
-        while let microBatch = queues[direction]!.pending.first, queues[direction]!.posted.count < Self.postedAhead {
+        while let microBatch = queues[direction]!.pending.first,
+            queues[direction]!.posted.count < Self.postedAhead
+        {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)
             let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
@@ -168,13 +165,12 @@ final class BoundaryExchange {
         }
         var filled = [Int](repeating: 0, count: tensors.count)
         for (request, message, common) in posted.parts {
-            let start = MonotonicClock.seconds
             try request.wait()
-            waitedSeconds += MonotonicClock.seconds - start
             var source = message.storage.pointer
             for (index, count) in rows(payload, common).enumerated() {
                 let columns = payload.parts[index].columns
-                (tensors[index].pointer + filled[index] * columns).update(from: source, count: count * columns)
+                (tensors[index].pointer + filled[index] * columns).update(
+                    from: source, count: count * columns)
                 filled[index] += count
                 source += count * columns
             }
@@ -185,7 +181,9 @@ final class BoundaryExchange {
 
     // MARK: Sending
 
-    private func send(_ direction: Direction, _ microBatch: Int, _ tensors: [Tensor], _ batch: MicroBatch) throws {
+    private func send(_ direction: Direction, _ microBatch: Int, _ tensors: [Tensor], _ batch: MicroBatch)
+        throws
+    {
         let boundary = (direction == .forward ? outgoing : incoming)!
         let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
         precondition(tensors.count == payload.parts.count)

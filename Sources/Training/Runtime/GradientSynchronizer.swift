@@ -30,7 +30,8 @@ final class GradientSynchronizer {
     ///
     /// - Parameter bucket: this rank's parameters; nil for a rank that is left out.
     static func make(
-        _ placement: Placement?, plan: Plan, family: any ModelFamily, bucket: ParameterBucket?, world: borrowing Communicator
+        _ placement: Placement?, plan: Plan, family: any ModelFamily, bucket: ParameterBucket?,
+        world: borrowing Communicator
     ) throws -> GradientSynchronizer? {
         let group = try world.split(
             color: placement?.stageIndex, key: placement?.position ?? 0,
@@ -44,7 +45,9 @@ final class GradientSynchronizer {
                     }
                 } ?? false
             let name = stack.kind.rawValue
-            if let communicator = try world.split(color: holds ? 0 : nil, key: world.rank, name: "\(name) stages") {
+            if let communicator = try world.split(
+                color: holds ? 0 : nil, key: world.rank, name: "\(name) stages")
+            {
                 sharing.append(
                     SharedSegment(segment: bucket!.segment(name), communicator: communicator))
             }

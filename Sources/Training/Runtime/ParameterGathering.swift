@@ -31,16 +31,20 @@ enum ParameterGathering {
                 let buffer = Tensor(rows: 1, columns: count, category: .exchange, ledger: ledger)
                 if isRoot { buffer.pointer.update(from: sources[index].pointer, count: count) }
                 try session.world.broadcast(
-                    UnsafeMutableRawBufferPointer(start: buffer.pointer, count: count * 4), root: stage.ranks[0])
+                    UnsafeMutableRawBufferPointer(start: buffer.pointer, count: count * 4),
+                    root: stage.ranks[0])
                 var start = 0
                 for declaration in layout {
                     let range = complete.parameters.range(of: declaration.name)!
-                    (target.pointer + range.lowerBound).update(from: buffer.pointer + start, count: range.count)
+                    (target.pointer + range.lowerBound).update(
+                        from: buffer.pointer + start, count: range.count)
                     start += range.count
                 }
             }
         }
-        if let optimizers, let step = optimizers.own?.stepCount { optimizers.complete.restore(stepCount: step) }
+        if let optimizers, let step = optimizers.own?.stepCount {
+            optimizers.complete.restore(stepCount: step)
+        }
     }
 
     /// Copies the values that a stage holds out of a complete model: the way back, for an evaluation through the stages.

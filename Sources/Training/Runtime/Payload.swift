@@ -25,7 +25,8 @@ struct Payload {
     }
 
     static func backward(stack: StackKind, withMemory: Bool, sideSize r: Int) -> Payload {
-        Payload(parts: [Part(stack: stack, columns: r)] + (withMemory ? [Part(stack: .encoder, columns: r)] : []))
+        Payload(
+            parts: [Part(stack: stack, columns: r)] + (withMemory ? [Part(stack: .encoder, columns: r)] : []))
     }
 
     /// Floats of a message, given the rows of each part.
@@ -39,6 +40,7 @@ final class FloatMessage: MessageBuffer {
     init(count: Int, ledger: Ledger) { storage = Storage(count: count, category: .exchange, ledger: ledger) }
 
     var bytes: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: storage.pointer, count: storage.count * MemoryLayout<Float>.stride)
+        UnsafeMutableRawBufferPointer(
+            start: storage.pointer, count: storage.count * MemoryLayout<Float>.stride)
     }
 }

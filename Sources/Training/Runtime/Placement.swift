@@ -27,7 +27,9 @@ public struct Placement: Sendable {
     }
 
     /// Any rank's slots of a micro-batch. In a short mini-batch the micro-batches fill in order and later parts are empty.
-    public static func slots(_ plan: Plan, _ stage: Int, _ position: Int, microBatch: Int, sampleCount: Int) -> Range<Int> {
+    public static func slots(_ plan: Plan, _ stage: Int, _ position: Int, microBatch: Int, sampleCount: Int)
+        -> Range<Int>
+    {
         let shares = plan.stages[stage].share
         let start = microBatch * plan.microBatchSize + shares[..<position].reduce(0, +)
         return min(start, sampleCount)..<min(start + shares[position], sampleCount)
@@ -44,7 +46,9 @@ public struct Placement: Sendable {
     }
 
     /// The parts of `slots` that each rank of another stage takes: its world rank and the common slots.
-    public func overlaps(_ slots: Range<Int>, stage: Int, microBatch: Int, sampleCount: Int) -> [(rank: Int, slots: Range<Int>)] {
+    public func overlaps(_ slots: Range<Int>, stage: Int, microBatch: Int, sampleCount: Int) -> [(
+        rank: Int, slots: Range<Int>
+    )] {
         plan.stages[stage].ranks.enumerated().compactMap { position, rank in
             let theirs = Self.slots(plan, stage, position, microBatch: microBatch, sampleCount: sampleCount)
             let common = theirs.clamped(to: slots)

@@ -3,7 +3,7 @@ import Planning
 import Support
 import TensorCore
 
-/// Runs the schedule of one stage: the same action list that the simulator and the memory model read.
+/// Runs one stage: interprets the action list that `Schedule` made.
 final class StageRuntime {
     /// What a mini-batch left on this rank.
     struct Result {
@@ -51,7 +51,8 @@ final class StageRuntime {
         try run(actions, samples, builder) { action in
             switch action {
             case .forward(let m):
-                try forward(m, samples, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
+                try forward(
+                    m, samples, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
             case .backward(let m): backward(m)
             default: break
             }
@@ -115,7 +116,8 @@ final class StageRuntime {
     }
 
     private func forward(
-        _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?, dropout: (([Int]) -> DropoutKeys)?,
+        _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?,
+        dropout: (([Int]) -> DropoutKeys)?,
         recorder: ActivationRecorder?, _ result: inout Result
     ) throws {
         let input = received.removeValue(forKey: m)
@@ -125,12 +127,14 @@ final class StageRuntime {
         let keys = dropout?(rows)
         recorder?.begin(batch)
         let state = model.forward(
-            input, batch, dropout: keys, onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
+            input, batch, dropout: keys,
+            onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
         try recorder?.end()
         result.tokenCount += batch.tokenCount
         var flight = InFlight(batch: batch, received: input?.side, state: state)
         if placement.isLastStage, let weight {
-            let loss = model.head!.loss(model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
+            let loss = model.head!.loss(
+                model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
             result.lossSum += loss.sum
             flight.loss = loss
         }

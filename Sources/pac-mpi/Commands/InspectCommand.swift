@@ -4,7 +4,8 @@ import Training
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "inspect", abstract: "Show what a cache file, checkpoint, adapter or run directory holds.")
+        commandName: "inspect",
+        abstract: "Show what a cache file, checkpoint, adapter or run directory holds.")
 
     @Argument(help: "A file or a directory.", completion: .file())
     var path: String
@@ -13,6 +14,7 @@ struct InspectCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         let inspection = try Inspection(path)
         Output.line(json ? inspection.json.text(indented: true) : inspection.text)
     }

@@ -5,7 +5,8 @@ import Training
 
 struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "plan", abstract: "Choose stages, ranks and micro-batches from a profile. Needs no mpirun.")
+        commandName: "plan",
+        abstract: "Choose stages, ranks and micro-batches from a profile. Needs no mpirun.")
 
     @OptionGroup var arguments: ExperimentArguments
 
@@ -19,6 +20,7 @@ struct PlanCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
         let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
         let plan = try PlanChooser.plan(experiment, profile)

@@ -7,7 +7,8 @@ import Training
 struct ProfileCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "profile",
-        abstract: "Measure every rank, layer and link, and write profile.json. Needs every rank that will train.")
+        abstract:
+            "Measure every rank, layer and link, and write profile.json. Needs every rank that will train.")
 
     @OptionGroup var arguments: ExperimentArguments
 

@@ -6,7 +6,9 @@ import Training
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
-        abstract: "Profile, plan, train the first epoch through the stages and the others from the cache, evaluate, save.")
+        abstract:
+            "Profile, plan, train the first epoch through the stages and the others from the cache, evaluate, save."
+    )
 
     @OptionGroup var arguments: ExperimentArguments
 
@@ -24,7 +26,8 @@ struct TrainCommand: ParsableCommand {
             if let metrics = summary.metrics {
                 Output.line(
                     "validation: "
-                        + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", "))
+                        + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(
+                            separator: ", "))
             }
             Output.line("done in \(Format.duration(summary.seconds)). Saved in \(summary.directory):")
             Output.line("  adapter   \(summary.adapter)")

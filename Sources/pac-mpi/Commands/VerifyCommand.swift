@@ -19,11 +19,14 @@ struct VerifyCommand: ParsableCommand {
     var json = false
 
     func run() throws {
+        guard Program.speaks else { return }
         setBLASThreadCount(1)
-        let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique).run()
+        let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique)
+            .run()
         Output.line(json ? report.json.text(indented: true) : report.table)
         guard report.passed else {
-            throw Failure.run("verify: \(report.rows.count { !$0.passed }) of \(report.rows.count) checks failed")
+            throw Failure.run(
+                "verify: \(report.rows.count { !$0.passed }) of \(report.rows.count) checks failed")
         }
     }
 }
