@@ -66,6 +66,9 @@ let package = Package(
             path: "Tests/spmd-checks",
             swiftSettings: strict),
 
+        // What tests use to start programs, alone or under mpirun.
+        .target(name: "Launching", path: "Tests/Launching", swiftSettings: strict),
+
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
         .testTarget(
             name: "TextDataTests", dependencies: ["TextData", "Support"], swiftSettings: strict),
@@ -81,14 +84,15 @@ let package = Package(
             name: "ModelsTests", dependencies: ["Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "MPITests", dependencies: ["MPI", "spmd-checks", "Support"], swiftSettings: strict),
+            name: "MPITests", dependencies: ["MPI", "spmd-checks", "Launching", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "HDF5Tests", dependencies: ["HDF5", "spmd-checks", "Support"], swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
                 "Training", "Models", "Planning", "TensorCore", "TextData", "HDF5", "Reporting",
-                "Support", "pac-mpi",
+                "Support", "Launching", "pac-mpi",
             ],
             swiftSettings: strict),
     ]

@@ -16,16 +16,19 @@ enum Program {
 
     /// Runs a command's body in the world of all ranks.
     ///
-    /// The body receives the world and hands it to what it builds. A failure that all ranks share ends each of them in
-    /// order; one that a rank has alone ends the whole job at once.
+    /// The body receives the world and hands it to what it builds. A failure that all ranks share is told once and
+    /// ends each of them in order; one that a rank has alone ends the whole job at once.
     static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
         prepareAllocator()
         do {
             try MPIEnvironment.initialize()
             try body(try Communicator.world())
         } catch let failure as Failure where failure.isShared {
+            // Told before the library ends, which waits for all ranks: mpirun ends a job as soon as one of them leaves
+            // with a status, and would cut rank 0 off before it has spoken.
+            tell(failure)
             try MPIEnvironment.finalize()
-            throw failure
+            exit(failure.exitStatus)
         } catch {
             let failure = error as? Failure ?? .run(String(describing: error))
             let rank = MPIEnvironment.rankBeforeInitialization
@@ -40,8 +43,13 @@ enum Program {
 
     /// Tells a failure once and ends the process with its status.
     static func end(with failure: Failure) -> Never {
-        if speaks { say(failure.message) }
+        tell(failure)
         exit(failure.exitStatus)
+    }
+
+    /// Rank 0 tells what all ranks know.
+    private static func tell(_ failure: Failure) {
+        if speaks { say(failure.message) }
     }
 
     /// One line on the standard error.

@@ -9,7 +9,6 @@ import Support
 #endif
 
 // Every rank parses the same arguments; what is wrong with them, and --help, is told once.
-
 do {
     var command = try PacMPI.parseAsRoot()
     do {
@@ -18,10 +17,11 @@ do {
         Program.end(with: failure)
     }
 } catch {
+    // The other ranks leave in silence and without a status: mpirun ends a job as soon as one of them has a status, and
+    // would cut rank 0 off before it has spoken.
+    guard Program.speaks else { exit(0) }
     let code = PacMPI.exitCode(for: error)
-    if Program.speaks {
-        let message = PacMPI.fullMessage(for: error)
-        Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
-    }
+    let message = PacMPI.fullMessage(for: error)
+    Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     exit(code == .success ? 0 : code == .validationFailure ? 2 : code.rawValue)
 }

@@ -15,35 +15,37 @@ private func agree(_ world: borrowing Communicator) throws {
     let (rank, size) = (world.rank, world.size)
     try expectEqual(try world.agree { rank * 2 }, rank * 2, "the value of a body that succeeds")
 
-    // One rank fails: all throw its failure, with its name; alone it needs none.
+    // One rank fails: all throw its failure, with its name, and know that they share it; alone it needs no name.
     let last = size - 1
     let one = try failure {
         try world.agree { if rank == last { throw Failure.configuration("x.json:3: bad") } }
     }
     let host = MPIEnvironment.processorName
     try expectEqual(
-        one, .configuration(size == 1 ? "x.json:3: bad" : "rank \(last) (\(host)): x.json:3: bad"),
+        one, .configuration(size == 1 ? "x.json:3: bad" : "rank \(last) (\(host)): x.json:3: bad").shared,
         "one rank's failure")
 
     // All fail alike: the same words on one rank and on four.
     let all = try failure { try world.agree { throw Failure.configuration("y.json: missing") } }
-    try expectEqual(all, .configuration("y.json: missing"), "everybody's failure")
+    try expectEqual(all, .configuration("y.json: missing").shared, "everybody's failure")
 
     // All fail differently: the lowest rank's.
     let lowest = try failure { try world.agree { throw Failure.run("disk \(rank) is full") } }
     try expectEqual(
-        lowest, .run(size == 1 ? "disk 0 is full" : "rank 0 (\(host)): disk 0 is full"), "the lowest rank's")
+        lowest, .run(size == 1 ? "disk 0 is full" : "rank 0 (\(host)): disk 0 is full").shared,
+        "the lowest rank's")
 
     // The same words of another kind are another failure.
     let kinds = try failure { try world.agree { throw Failure(rank == 0 ? .run : .configuration, "z") } }
-    try expectEqual(kinds, .run(size == 1 ? "z" : "rank 0 (\(host)): z"), "kinds")
+    try expectEqual(kinds, .run(size == 1 ? "z" : "rank 0 (\(host)): z").shared, "kinds")
 
     // Inside another agreement nothing is added.
     let nested = try failure { try world.agree { try world.agree { if rank == 0 { throw OtherError() } } } }
-    try expectEqual(nested, .run(size == 1 ? "not a Failure" : "rank 0 (\(host)): not a Failure"), "nested")
+    try expectEqual(
+        nested, .run(size == 1 ? "not a Failure" : "rank 0 (\(host)): not a Failure").shared, "nested")
 
     let empty = try failure { try world.agree { throw Failure.run("") } }
-    try expectEqual(empty, .run(""), "an empty message")
+    try expectEqual(empty, .run("").shared, "an empty message")
     try world.barrier()
 }
 
@@ -58,7 +60,7 @@ private func fromRoot(_ world: borrowing Communicator) throws {
         let failed = try failure {
             _ = try world.fromRoot(root: root) { throw Failure.configuration("cluster.json:9: bad") }
         }
-        try expectEqual(failed, .configuration("cluster.json:9: bad"), "the root's failure")
+        try expectEqual(failed, .configuration("cluster.json:9: bad").shared, "the root's failure")
     }
     try expectEqual(try world.fromRoot { [] }, [], "nothing")
 }

@@ -1,0 +1,80 @@
+import Foundation
+
+/// How a launched program ended.
+public struct Outcome: Sendable {
+    /// The exit status; 128 plus the signal's number when a signal ended it.
+    public let status: Int32
+    public let output: String
+    public let errors: String
+
+    /// How many lines of the output are this one.
+    public func count(of line: String) -> Int { lines.filter { $0 == line }.count }
+
+    /// The lines of the output that are not empty.
+    public var lines: [Substring] { output.split(separator: "\n") }
+}
+
+/// The path of an executable of this package, built beside the test bundle.
+public func builtExecutable(_ name: String) -> String {
+    URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent().appendingPathComponent(name)
+        .path
+}
+
+/// Runs a program on some ranks under `mpirun`, which says nothing of its own.
+public func mpirun(ranks: Int, _ program: String, _ arguments: [String], seconds: Double) throws -> Outcome {
+    let options = [
+        "mpirun", "-np", "\(ranks)", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q",
+        program,
+    ]
+    return try launch("/usr/bin/env", options + arguments, seconds: seconds)
+}
+
+/// Runs a program to its end, or kills it after a time limit and throws.
+public func launch(_ path: String, _ arguments: [String], seconds: Double) throws -> Outcome {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    // A test that runs under mpirun itself must not pass its place in that job on.
+    var environment = ProcessInfo.processInfo.environment.filter {
+        !$0.key.hasPrefix("OMPI_") && !$0.key.hasPrefix("PMIX_")
+    }
+    // Jobs of one user share a directory under this one. A job that ends removes it while another one, that is
+    // starting, counts on it.
+    environment["TMPDIR"] = folder.path
+    process.environment = environment
+    // Files rather than pipes: nobody has to drain them while waiting.
+    let files = try ["output", "errors"].map { name in
+        let url = folder.appendingPathComponent(name)
+        try Data().write(to: url)
+        return (url, try FileHandle(forWritingTo: url))
+    }
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = files[0].1
+    process.standardError = files[1].1
+    try process.run()
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    while process.isRunning, Date() < deadline { usleep(10_000) }
+    let late = process.isRunning
+    if late {
+        // mpirun ends its ranks when it is told to end.
+        process.terminate()
+    }
+    process.waitUntilExit()
+    let texts = try files.map { String(decoding: try Data(contentsOf: $0.0), as: UTF8.self) }
+    if late {
+        throw LaunchError("\(arguments.joined(separator: " ")): not done after \(seconds) s\n" + texts[1])
+    }
+    let status = process.terminationStatus
+    return Outcome(
+        status: process.terminationReason == .exit ? status : 128 + status, output: texts[0], errors: texts[1]
+    )
+}
+
+/// Why a launch has no outcome.
+public struct LaunchError: Error, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}

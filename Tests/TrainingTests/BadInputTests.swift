@@ -1,0 +1,333 @@
+import Foundation
+import Launching
+import Planning
+import Support
+import Testing
+
+/// What is wrong with an experiment, its model or its data ends every rank with the same single line and
+/// status, on one rank and on four.
+@Suite struct BadInputTests {
+    /// Something wrong, and what the message must say of it.
+    struct Case: CustomTestStringConvertible, Sendable {
+        let testDescription: String
+        var settings: [String] = []
+        /// Parts of the message; WORKSHOP stands for the directory of files.
+        let message: [String]
+        var status: Int32 = 2
+        var ranks = [1, 4]
+        /// Whether the message names the size of the world.
+        var namesWorld = false
+        var damage: @Sendable (Workshop) throws -> Void = { _ in }
+    }
+
+    private static func plan(_ text: String) -> [String] { ["parallelism.plan=\(text)"] }
+
+    /// Puts other text in place of a line of a data file.
+    private static func line(_ number: Int, of name: String, _ text: String)
+        -> @Sendable (Workshop) throws -> Void
+    {
+        { workshop in
+            var lines = try workshop.read(name).split(separator: 10).map(Array.init)
+            lines[number - 1] = Array(text.utf8)
+            try workshop.write(lines.flatMap { $0 + [10] }, to: name)
+        }
+    }
+
+    private static func replace(_ old: String, _ new: String, in name: String)
+        -> @Sendable (Workshop) throws -> Void
+    {
+        { workshop in
+            let text = String(decoding: try workshop.read(name), as: UTF8.self)
+            try #require(text.contains(old))
+            try workshop.write(text.replacingOccurrences(of: old, with: new), to: name)
+        }
+    }
+
+    static let models = [
+        Case(
+            testDescription: "no weights", message: ["WORKSHOP/model/model.safetensors: ", "No such file"],
+            damage: { try $0.remove("model/model.safetensors") }),
+        Case(
+            testDescription: "no config.json", message: ["WORKSHOP/model/config.json: ", "No such file"],
+            damage: { try $0.remove("model/config.json") }),
+        Case(
+            testDescription: "no tokenizer.json", message: ["WORKSHOP/model/tokenizer.json"],
+            damage: { try $0.remove("model/tokenizer.json") }),
+        Case(
+            testDescription: "weights cut off in the header", message: ["WORKSHOP/model/model.safetensors: "],
+            damage: {
+                try $0.write(
+                    Array($0.read("model/model.safetensors").prefix(100)), to: "model/model.safetensors")
+            }),
+        Case(
+            testDescription: "weights cut off in the data", message: ["WORKSHOP/model/model.safetensors: "],
+            damage: {
+                try $0.write(
+                    Array($0.read("model/model.safetensors").dropLast(10)), to: "model/model.safetensors")
+            }),
+        Case(
+            testDescription: "empty weights", message: ["WORKSHOP/model/model.safetensors: "],
+            damage: { try $0.write("", to: "model/model.safetensors") }),
+        Case(
+            testDescription: "shapes that disagree with the configuration",
+            message: [
+                "WORKSHOP/model/model.safetensors: tensor \"bert.encoder.layer.0.intermediate.dense", "[60",
+                "found [64",
+            ],
+            damage: replace("\"intermediate_size\": 64", "\"intermediate_size\": 60", in: "model/config.json")
+        ),
+        Case(
+            testDescription: "a block that the checkpoint lacks",
+            message: ["WORKSHOP/model: the tensor \"bert.encoder.layer.3."],
+            damage: replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", in: "model/config.json")),
+        Case(
+            testDescription: "an unknown family",
+            message: ["WORKSHOP/model/config.json:", "model_type", "\"gru\""],
+            damage: replace("\"model_type\": \"bert\"", "\"model_type\": \"gru\"", in: "model/config.json")),
+        Case(
+            testDescription: "a configuration that is no JSON", message: ["WORKSHOP/model/config.json:2"],
+            damage: { try $0.write("{\n  \"hidden_size\" 3\n}\n", to: "model/config.json") }),
+    ]
+
+    static let experiments = [
+        Case(
+            testDescription: "an unknown key",
+            message: [
+                "WORKSHOP/experiment.json:7: unknown key \"task.max_sequence_lenght\". ",
+                "Did you mean \"max_sequence_length\"?",
+            ],
+            damage: replace(
+                "\"max_sequence_length\"", "\n      \"max_sequence_lenght\"", in: "experiment.json")),
+        Case(
+            testDescription: "a value of the wrong type",
+            message: ["WORKSHOP/experiment.json:8: technique.reduction_factor: expected ", "\"four\""],
+            damage: replace(
+                "\"reduction_factor\": 4", "\"reduction_factor\": \"four\"", in: "experiment.json")),
+        Case(
+            testDescription: "a value out of range",
+            message: ["WORKSHOP/experiment.json:10: training.epochs: expected ", "found the number 0"],
+            damage: replace("\"epochs\": 3", "\"epochs\": 0", in: "experiment.json")),
+        Case(
+            testDescription: "an unknown word",
+            message: ["WORKSHOP/experiment.json:11: training.schedule: ", "constnat", "\"constant\""],
+            damage: replace("\"schedule\": \"constant\"", "\"schedule\": \"constnat\"", in: "experiment.json")
+        ),
+        Case(
+            testDescription: "a missing key",
+            message: ["WORKSHOP/experiment.json:3: model: the key \"model.path\" is missing"],
+            damage: replace("{\"path\": \"", "{\"seed\": 0, \"initialization\": \"", in: "experiment.json")),
+        Case(
+            testDescription: "an override of an unknown key", settings: ["training.epoch=3"],
+            message: ["training", "epoch", "epochs"]),
+        Case(
+            testDescription: "an override without a value", settings: ["training.epochs"],
+            message: ["--set", "key.path=value"]),
+        Case(
+            testDescription: "no experiment", message: ["WORKSHOP/experiment.json: ", "No such file"],
+            damage: { try $0.remove("experiment.json") }),
+        Case(
+            testDescription: "a reduction that does not divide", settings: ["technique.reduction_factor=5"],
+            message: ["reduction_factor", "5"]),
+        Case(
+            testDescription: "micro-batches that do not divide", settings: ["training.micro_batch_count=3"],
+            message: ["training.micro_batch_count: expected a divisor of mini_batch_size 8"]),
+        Case(
+            testDescription: "more positions than the model has", settings: ["task.max_sequence_length=65"],
+            message: ["task.max_sequence_length: expected at most 64", "found 65"]),
+    ]
+
+    static let data = [
+        Case(
+            testDescription: "no training file", message: ["WORKSHOP/train.jsonl: ", "No such file"],
+            damage: { try $0.remove("train.jsonl") }),
+        Case(
+            testDescription: "no validation file", message: ["WORKSHOP/validation.jsonl: ", "No such file"],
+            damage: { try $0.remove("validation.jsonl") }),
+        Case(
+            testDescription: "an empty training file",
+            message: ["WORKSHOP/train.jsonl: expected at least one row"],
+            damage: { try $0.write("", to: "train.jsonl") }),
+        Case(
+            testDescription: "a row without its label", message: ["WORKSHOP/train.jsonl:7: label: expected"],
+            damage: line(7, of: "train.jsonl", #"{"text": "our guest"}"#)),
+        Case(
+            testDescription: "a row without its text",
+            message: ["WORKSHOP/validation.jsonl:2: text: expected"],
+            damage: line(2, of: "validation.jsonl", #"{"label": "calm"}"#)),
+        Case(
+            testDescription: "a row that is no JSON", message: ["WORKSHOP/train.jsonl:109: "],
+            damage: line(109, of: "train.jsonl", #"{"text": "our guest", "label": "calm""#)),
+        Case(
+            testDescription: "bytes that are no UTF-8", message: ["WORKSHOP/train.jsonl:3", "UTF-8"],
+            damage: {
+                var lines = try $0.read("train.jsonl").split(separator: 10).map(Array.init)
+                lines[2][12] = 0xFF
+                try $0.write(lines.flatMap { $0 + [10] }, to: "train.jsonl")
+            }),
+        Case(
+            testDescription: "a label that training does not know",
+            message: [
+                "WORKSHOP/validation.jsonl:5: label: expected one of \"calm\", \"loud\", \"odd\", ",
+                "found \"loudd\"",
+                "Did you mean \"loud\"?",
+            ],
+            damage: line(5, of: "validation.jsonl", #"{"text": "our guest", "label": "loudd"}"#)),
+        Case(
+            testDescription: "a row of a table without a column",
+            settings: ["task.kind=glue", "task.name=mrpc", "task.train=WORKSHOP/train.tsv"],
+            message: ["WORKSHOP/train.tsv:3: ", "expected 5 columns, found 4"],
+            damage: {
+                try $0.write(
+                    """
+                    Quality\t#1 ID\t#2 ID\t#1 String\t#2 String
+                    1\t1\t2\tour guest\tthe guest
+                    0\t3\t4\tour guest
+
+                    """, to: "train.tsv")
+            }),
+        Case(
+            testDescription: "a table without a column",
+            settings: ["task.kind=glue", "task.name=mrpc", "task.train=WORKSHOP/train.tsv"],
+            message: ["WORKSHOP/train.tsv:1: #2 String: expected a column of this name"],
+            damage: {
+                try $0.write("Quality\t#1 ID\t#2 ID\t#1 String\n1\t1\t2\tour guest\n", to: "train.tsv")
+            }),
+        Case(
+            testDescription: "more ranks than samples", settings: ["task.train_limit=3"],
+            message: [
+                "WORKSHOP/train.jsonl: expected at least one training sample for each of 4 ranks, found 3"
+            ],
+            ranks: [4]),
+    ]
+
+    static let plans = [
+        Case(
+            testDescription: "a plan that stops short",
+            settings: plan(
+                #"{"stages": [{"layers": [0, 4], "ranks": [0], "share": [8]}], "micro_batch_count": 1}"#),
+            message: ["plan: stage 0: expected the last stage to end at the model's 5 layers, found [0, 4]"]),
+        Case(
+            testDescription: "a plan with a rank outside the world",
+            settings: plan(
+                #"{"stages": [{"layers": [0, 5], "ranks": [9], "share": [8]}], "micro_batch_count": 1}"#),
+            message: ["plan: stage 0: expected ranks from 0 to ", "found 9"], namesWorld: true),
+        Case(
+            testDescription: "shares that do not make the mini-batch",
+            settings: plan(
+                #"{"stages": [{"layers": [0, 5], "ranks": [0], "share": [3]}], "micro_batch_count": 2}"#),
+            message: [
+                "plan: stage 0: expected micro-batch count x sum of shares = the mini-batch size 8, ",
+                "found 2 x 3 = 6",
+            ]),
+        Case(
+            testDescription: "shares that do not fit the ranks",
+            settings: plan(
+                #"{"stages": [{"layers": [0, 5], "ranks": [0], "share": [4, 4]}], "micro_batch_count": 1}"#),
+            message: ["share: expected one share for each of the 1 ranks"]),
+        Case(
+            testDescription: "a plan that is not there", settings: plan("WORKSHOP/plan.json"),
+            message: ["WORKSHOP/plan.json: ", "No such file"]),
+        Case(
+            testDescription: "a directory of runs that is a file",
+            settings: ["output.directory=WORKSHOP/train.jsonl/run"],
+            message: ["WORKSHOP/train.jsonl/run: the directory cannot be made: Not a directory"]),
+        Case(
+            testDescription: "a directory of runs that nobody can make",
+            settings: ["output.directory=/proc/pac-mpi"],
+            message: ["/proc/pac-mpi: the directory cannot be made: "]),
+        Case(
+            testDescription: "a directory of caches that is a file",
+            settings: ["cache.directory=WORKSHOP/train.jsonl"],
+            message: ["WORKSHOP/train.jsonl/run", "the directory cannot be made: Not a directory"]),
+    ]
+
+    @Test(arguments: models + experiments + data + plans) func `one message and the right status`(
+        _ item: Case
+    ) throws {
+        let workshop = try Workshop()
+        try item.damage(workshop)
+        func filled(_ text: String) -> String {
+            text.replacingOccurrences(of: "WORKSHOP", with: workshop.path)
+        }
+        var messages: [String] = []
+        for ranks in item.ranks {
+            let arguments = Workshop.arguments(item.settings.map(filled))
+            let outcome = try workshop.run(
+                ranks: ranks, ["train", workshop.experiment, "--overwrite"] + arguments, seconds: 30)
+            #expect(outcome.status == item.status, "on \(ranks) ranks")
+            let lines = outcome.errors.split(separator: "\n", omittingEmptySubsequences: false)
+            #expect(lines.count == 2 && lines[1] == "", "on \(ranks) ranks: \(outcome.errors)")
+            #expect(lines[0].hasPrefix("pac-mpi: "))
+            for part in item.message {
+                #expect(lines[0].contains(filled(part)), "on \(ranks) ranks: \(lines[0])")
+            }
+            messages.append(outcome.errors)
+        }
+        if !item.namesWorld { #expect(Set(messages).count == 1, "\(messages)") }
+    }
+
+    @Test(arguments: [1, 4]) func `help and usage are told once`(ranks: Int) throws {
+        let workshop = try Workshop()
+        let help = try workshop.run(ranks: ranks, ["--help"])
+        #expect(help.status == 0)
+        #expect(help.errors == "")
+        #expect(help.lines.count { $0.hasPrefix("USAGE:") } == 1)
+
+        let usage = try workshop.run(ranks: ranks, ["train", workshop.experiment, "--no-such-option"])
+        #expect(usage.status == 2)
+        #expect(usage.output == "")
+        #expect(usage.errors.split(separator: "\n").count { $0.hasPrefix("Error:") } == 1, "\(usage.errors)")
+    }
+
+    // MARK: A full disk
+
+    /// A small file system in memory that is full at once; nil where this user cannot mount one.
+    private final class SmallDisk {
+        let path: String
+
+        init?(_ workshop: Workshop, kibibytes: Int) throws {
+            path = workshop.path + "/disk"
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+            let mounted = try launch(
+                "/usr/bin/env", ["mount", "-t", "tmpfs", "-o", "size=\(kibibytes)k", "tmpfs", path],
+                seconds: 10)
+            guard mounted.status == 0 else { return nil }
+        }
+
+        deinit { _ = try? launch("/usr/bin/env", ["umount", "-l", path], seconds: 10) }
+    }
+
+    /// Two stages, so that the cache is written twice: by stages, then by samples.
+    private static let pairs = Plan.of(
+        [(0..<3, [0, 1], [2, 2]), (3..<5, [2, 3], [2, 2])], microBatchCount: 2)
+
+    /// A disk too small for the first epoch, and one that is full when the samples change hands.
+    @Test(arguments: [(1, 100), (4, 100), (4, 900)]) func `a full disk while caching`(
+        ranks: Int, kibibytes: Int
+    ) throws {
+        let workshop = try Workshop()
+        let plan = ranks == 1 ? Plan.alone(layerCount: 5) : Self.pairs
+        _ = try workshop.train("run", plan: .alone(layerCount: 5), settings: ["training.epochs=1"])
+        let adapter = try workshop.read("run/adapter/adapter_model.safetensors")
+        guard let disk = try SmallDisk(workshop, kibibytes: kibibytes) else {
+            print("a full disk: not tested, as this user cannot mount a small one")
+            return
+        }
+        let outcome = try workshop.run(
+            ranks: ranks,
+            ["train", workshop.experiment, "--overwrite"]
+                + Workshop.arguments(["cache.directory=\(disk.path)"], plan: plan), seconds: 30)
+        #expect(outcome.status == 1)
+        let lines = outcome.errors.split(separator: "\n")
+        #expect(lines.count == 1 && lines[0].hasPrefix("pac-mpi: "), "\(outcome.errors)")
+        #expect(outcome.errors.contains(disk.path))
+        #expect(outcome.errors.contains("No space left on device"))
+        // What was saved is whole: the adapter of the run before, the plan, and every line of the log.
+        #expect(try workshop.read("run/adapter/adapter_model.safetensors") == adapter)
+        let log = try RunLog("\(workshop.path)/run")
+        #expect(log.events("start").count == 1)
+        if kibibytes > 100 { #expect(log.events("epoch").count == 1) }
+        #expect(log.events("end").isEmpty)
+        _ = try JSONValue(contentsOf: "\(workshop.path)/run/plan.json")
+    }
+}

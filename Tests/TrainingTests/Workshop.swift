@@ -1,0 +1,207 @@
+import Foundation
+import Launching
+import Planning
+import Support
+import Testing
+
+/// The models of the reference cases: 2 to 5 blocks with 32 or 48 channels, enough for every path of the
+/// program.
+enum TinyModel: String, CaseIterable, Sendable {
+    case bertClassifier = "bert_cls"
+    case bertRegressor = "bert_reg"
+    case t5 = "t5_v1_0"
+    case gatedT5 = "t5_v1_1"
+
+    var isT5: Bool { self == .t5 || self == .gatedT5 }
+}
+
+/// What the rows of the data look like.
+enum TinyTask: String, Sendable {
+    case classification, regression
+    case textToText = "text_to_text"
+}
+
+/// A scratch directory with a tiny model, data and an experiment, in which the program runs.
+final class Workshop {
+    let path: String
+    private let program = builtExecutable("pac-mpi")
+
+    static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("Reference").path
+    /// Mini-batches of 8: 14 in an epoch, the last one of 5.
+    static let trainCount = 109
+    static let validationCount = 13
+    static let miniBatchSize = 8
+
+    init(_ model: TinyModel = .bertClassifier, _ task: TinyTask = .classification) throws {
+        path = NSTemporaryDirectory() + "pac-mpi-training-" + UUID().uuidString
+        let files = FileManager.default
+        try files.createDirectory(atPath: path, withIntermediateDirectories: true)
+        try files.copyItem(atPath: "\(Self.references)/\(model.rawValue)/checkpoint", toPath: "\(path)/model")
+        if model.isT5 {
+            try files.copyItem(
+                atPath: "\(Self.references)/tokenizers/unigram_t5/tokenizer.json",
+                toPath: "\(path)/model/tokenizer.json")
+        }
+        try write(Self.rows(Self.trainCount, task, seed: 1), to: "train.jsonl")
+        try write(Self.rows(Self.validationCount, task, seed: 2), to: "validation.jsonl")
+        try write(
+            """
+            {
+              "name": "tiny",
+              "model": {"path": "\(path)/model"},
+              "task": {
+                "kind": "\(task.rawValue)", "train": "\(path)/train.jsonl",
+                "validation": "\(path)/validation.jsonl", "max_sequence_length": 24
+              },
+              "technique": {"reduction_factor": 4},
+              "training": {
+                "epochs": 3, "mini_batch_size": \(Self.miniBatchSize), "learning_rate": 0.0003,
+                "schedule": "constant", "dropout": 0.0
+              },
+              "parallelism": {"system": "plan", "plan": \(Self.allTogether.json.text())},
+              "output": {"directory": "\(path)/run"}
+            }
+
+            """, to: "experiment.json")
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    var experiment: String { "\(path)/experiment.json" }
+
+    /// Rank 0 alone with the whole model; `layers` for those of `bertClassifier`.
+    private static let allTogether = Plan.of([(0..<5, [0], [miniBatchSize])], microBatchCount: 1)
+
+    // MARK: Files
+
+    func write(_ text: String, to name: String) throws { try write(Array(text.utf8), to: name) }
+
+    func write(_ bytes: [UInt8], to name: String) throws {
+        try writeFileAtomically(bytes, to: "\(path)/\(name)")
+    }
+
+    func read(_ name: String) throws -> [UInt8] { try readFile("\(path)/\(name)") }
+
+    func exists(_ name: String) -> Bool { fileExists("\(path)/\(name)") }
+
+    func remove(_ name: String) throws { try FileManager.default.removeItem(atPath: "\(path)/\(name)") }
+
+    /// The names in a directory, sorted.
+    func names(in directory: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: "\(path)/\(directory)").sorted()
+    }
+
+    // MARK: Running
+
+    /// Runs the program: under mpirun, or for one rank alone.
+    func run(ranks: Int = 1, _ arguments: [String], seconds: Double = 60) throws -> Outcome {
+        ranks == 1
+            ? try launch(program, arguments, seconds: seconds)
+            : try mpirun(ranks: ranks, program, arguments, seconds: seconds)
+    }
+
+    /// Trains to the end and reads what the run logged.
+    func train(
+        ranks: Int = 1, _ name: String, plan: Plan, settings: [String] = [],
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> RunLog {
+        let outcome = try run(
+            ranks: ranks,
+            ["train", experiment]
+                + Self.arguments(settings + ["output.directory=\(path)/\(name)"], plan: plan))
+        try #require(outcome.status == 0, "\(name): \(outcome.errors)", sourceLocation: sourceLocation)
+        #expect(outcome.errors == "", sourceLocation: sourceLocation)
+        return try RunLog("\(path)/\(name)")
+    }
+
+    /// Overrides as arguments.
+    static func arguments(_ settings: [String], plan: Plan? = nil) -> [String] {
+        (settings + (plan.map { ["parallelism.plan=\($0.json.text())"] } ?? [])).flatMap { ["--set", $0] }
+    }
+
+    // MARK: Data
+
+    private static let words = [
+        "the", "company", "lost", "weather", "our", "guest", "described", "morning", "alarm", "neighbour",
+        "turned",
+        "on", "new", "album", "praised", "before", "breakfast",
+    ]
+
+    /// Rows of 2 to 12 words: the class tells the row's first word, the score its length, the target its
+    /// first words.
+    private static func rows(_ count: Int, _ task: TinyTask, seed: UInt64) -> String {
+        (0..<count).map { index in
+            let random = CounterRandom(seed, UInt64(index))
+            let length = 2 + Int(random.bits(at: 0) % 11)
+            let chosen = (0..<length).map { Int(random.bits(at: UInt64($0 + 1)) % UInt64(words.count)) }
+            let text = chosen.map { words[$0] }.joined(separator: " ")
+            let start = chosen.prefix(1 + index % 3).map { words[$0] }.joined(separator: " ")
+            let row: String =
+                switch task {
+                case .classification:
+                    #"{"text": "\#(text)", "label": "\#(["calm", "loud", "odd"][chosen[0] % 3])"}"#
+                case .regression: #"{"text": "\#(text)", "label": \#(Double(length) / 4)}"#
+                case .textToText: #"{"source": "\#(text)", "target": "\#(start)"}"#
+                }
+            return row + "\n"
+        }.joined()
+    }
+}
+
+extension Plan {
+    /// A plan from layers, ranks and shares.
+    static func of(_ stages: [(Range<Int>, [Int], [Int])], microBatchCount: Int) -> Plan {
+        Plan(
+            stages: stages.map { StagePlan(layers: $0.0, ranks: $0.1, share: $0.2) },
+            microBatchCount: microBatchCount)
+    }
+
+    /// Rank 0 alone with the whole model.
+    static func alone(layerCount: Int) -> Plan {
+        .of([(0..<layerCount, [0], [Workshop.miniBatchSize])], microBatchCount: 1)
+    }
+}
+
+/// What a run wrote to `metrics.jsonl`.
+struct RunLog {
+    let directory: String
+    let events: [JSONValue]
+
+    init(_ directory: String) throws {
+        self.directory = directory
+        let file = directory + "/metrics.jsonl"
+        events = try readFile(file).split(separator: UInt8(ascii: "\n")).map {
+            try JSONValue(parsing: Array($0), file: file)
+        }
+    }
+
+    func events(_ name: String) -> [JSONValue] { events.filter { $0["event"]?.string == name } }
+
+    /// Events of a phase.
+    func events(_ name: String, _ phase: String) -> [JSONValue] {
+        events(name).filter { $0["phase"]?.string == phase }
+    }
+
+    func losses() throws -> [Double] { try events("step").map { try #require($0["loss"]?.number) } }
+
+    /// The figures of every evaluation, in order.
+    func metrics() throws -> [[String: Double]] {
+        try events("evaluation").map { event in
+            Dictionary(
+                uniqueKeysWithValues: try #require(event["metrics"]?.members).map {
+                    ($0.key, $0.value.number ?? .nan)
+                })
+        }
+    }
+}
+
+/// The largest relative difference of two sequences; infinite when they differ in length or hold something
+/// that is no number.
+func largestDifference(_ a: [Double], _ b: [Double]) -> Double {
+    guard a.count == b.count else { return .infinity }
+    return zip(a, b).reduce(0) { largest, pair in
+        let difference = abs(pair.0 - pair.1) / max(abs(pair.0), abs(pair.1), 1e-12)
+        return difference.isNaN ? .infinity : max(largest, difference)
+    }
+}
