@@ -21,6 +21,7 @@ final class CacheStore {
         self.plan = plan
         self.directory = directory
         thread = try IOThread()
+        try session.world.agree { try makeDirectory(directory.cachePath) }
         let rank = session.world.rank
         if let stage = plan.stageIndex(ofRank: rank) {
             try session.world.agree {

@@ -29,10 +29,7 @@ public struct RunDirectory: Sendable {
         // Its own directory under a shared one, so that two runs never mix their files.
         let name = path.split(separator: "/").last.map(String.init) ?? "run"
         let cachePath = experiment.cache.directory.map { "\($0)/\(name)" } ?? path + "/cache"
-        try world.agree {
-            try makeDirectory(path)
-            if experiment.cache.isEnabled { try makeDirectory(cachePath) }
-        }
+        try world.agree { try makeDirectory(path) }
         let directory = RunDirectory(path: path, cachePath: cachePath, isRenamed: path != wanted)
         try world.onRoot {
             if overwrite {

@@ -60,25 +60,36 @@ public final class Trainer {
 
     /// Trains. Collective over the world.
     public func run() throws -> Summary {
-        let experiment = session.experiment
-        let pipeline = try PipelinePhase(session, choice.plan)
-        let residual = try pipeline.initialize()
-        let state = makeState(parameterCount: pipeline.model?.parameters.count ?? 0, completedSteps: 0)
-        let usesCache =
-            experiment.cache.isEnabled && (state.plannedSteps > stepsPerEpoch || experiment.cache.keep)
-        let pipelineSteps = usesCache ? min(stepsPerEpoch, state.plannedSteps) : state.plannedSteps
-        reporter.expect(
-            pipelineSteps: pipelineSteps, cachedSteps: state.plannedSteps - pipelineSteps,
-            epochs: experiment.training.epochs,
-            evaluationShare: Double(session.validation?.count ?? 0) / Double(train.count))
-        (self.pipeline, pipelineState) = (pipeline, state)
-
+        let residual = try preparePipeline()
         let (metrics, stepCount) =
-            usesCache ? try trainWithCache(residual) : try trainWithoutCache(pipeline, state)
+            usesCache ? try trainWithCache(residual) : try trainWithoutCache()
         try reporter.event(
             "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(
             directory: directory.path, adapter: adapterPath, metrics: metrics, seconds: reporter.seconds)
+    }
+
+    /// Builds the stages. They live in `pipeline` alone, so that giving it up frees them.
+    ///
+    /// - Returns: the residual channels that the side network keeps.
+    private func preparePipeline() throws -> [Int] {
+        let pipeline = try PipelinePhase(session, choice.plan)
+        self.pipeline = pipeline
+        pipelineState = makeState(
+            parameterCount: pipeline.model?.parameters.count ?? 0, completedSteps: 0)
+        let planned = pipelineState!.plannedSteps
+        let pipelineSteps = usesCache ? min(stepsPerEpoch, planned) : planned
+        reporter.expect(
+            pipelineSteps: pipelineSteps, cachedSteps: planned - pipelineSteps,
+            epochs: session.experiment.training.epochs,
+            evaluationShare: Double(session.validation?.count ?? 0) / Double(train.count))
+        return try pipeline.initialize()
+    }
+
+    /// Whether there is an epoch that a cache would serve, or a wish to keep one.
+    private var usesCache: Bool {
+        let cache = session.experiment.cache
+        return cache.isEnabled && (pipelineState!.plannedSteps > stepsPerEpoch || cache.keep)
     }
 
     // MARK: Phases
@@ -86,9 +97,8 @@ public final class Trainer {
     /// Every epoch with the backbone.
     ///
     /// - Returns: the last metrics, on rank 0, and the number of updates.
-    private func trainWithoutCache(_ pipeline: PipelinePhase, _ state: TrainingState) throws -> (
-        Metrics?, Int
-    ) {
+    private func trainWithoutCache() throws -> (Metrics?, Int) {
+        let (pipeline, state) = (pipeline!, pipelineState!)
         MemoryReport.reset(session)
         var metrics: Metrics?
         for epoch in 1...session.experiment.training.epochs where !state.isFinished {
@@ -164,7 +174,7 @@ public final class Trainer {
     private func releaseBackbone() {
         pipeline?.model?.releaseBackbone()
         pipelineState = nil
-        if session.headKind != .languageModel { pipeline = nil }
+        if session.headKind != .languageModel || session.validation == nil { pipeline = nil }
         session.model.release()
         MemoryReport.reset(session)
     }

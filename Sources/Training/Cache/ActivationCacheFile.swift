@@ -120,8 +120,7 @@ final class ActivationCacheFile: @unchecked Sendable {
         try group.sampleIDs.append(samples.map { Int64($0.id) })
         splits[split] = group
         if unflushedBytes >= Self.flushInterval {
-            try file.flush()
-            unflushedBytes = 0
+            try flush()
         }
     }
 
@@ -148,6 +147,12 @@ final class ActivationCacheFile: @unchecked Sendable {
             targetIDs: sample.targetIDs == nil
                 ? nil : try file.createDataset(root + "/target_ids", type: .int32),
             targetOffsets: targetOffsets, ends: stacks.map { _ in [0] })
+    }
+
+    /// Hands everything written so far to the system.
+    func flush() throws {
+        try file.flush()
+        unflushedBytes = 0
     }
 
     /// Puts the file on the disk and gives it its name. It stays open for reading.

@@ -77,8 +77,10 @@ final class CacheRecorder: ActivationRecorder {
     /// Whether the disk has failed: all ranks must know before any of them stops.
     var hasFailed: Bool { failure != nil }
 
-    /// Returns when everything is written; throws what the disk answered.
+    /// Returns when everything is written and would survive the end of this process; throws what the disk answered.
     func finish() throws {
+        let file = self.file
+        if failure == nil { outstanding.append((thread.enqueue { try file.flush() }, 0)) }
         while !outstanding.isEmpty { waitForOldest() }
         if let failure { throw failure }
     }
