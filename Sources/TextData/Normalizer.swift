@@ -33,6 +33,17 @@ struct StripNormalizer: Normalizer {
     }
 }
 
+/// Puts a text before every text that is not empty.
+struct PrependNormalizer: Normalizer {
+    private let prefix: [UInt8]
+
+    init(_ object: JSONObjectReader) throws {
+        prefix = Array(try object.required("prepend").string().utf8)
+    }
+
+    func normalize(_ text: [UInt8]) -> [UInt8] { text.isEmpty ? text : prefix + text }
+}
+
 /// Replaces every occurrence of a text, or every run of one repeated character, by another text.
 struct ReplaceNormalizer: Normalizer {
     /// What to find: `unit` at least `minimum` times in a row; a plain text is found once at a time.

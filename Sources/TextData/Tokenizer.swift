@@ -105,7 +105,8 @@ public final class Tokenizer: Sendable {
                     return nil
                 }
                 return tokens[Int(id)]
-            })
+            }
+        ).joined()
     }
 
     /// The id of a token, compared byte by byte; nil when there is none.
