@@ -62,6 +62,8 @@ struct WordPieceDecoder: TokenDecoder {
 struct MetaspaceDecoder: TokenDecoder {
     private let settings: MetaspaceSettings
 
+    init(_ settings: MetaspaceSettings) { self.settings = settings }
+
     init(_ object: JSONObjectReader) throws { settings = try MetaspaceSettings(object) }
 
     func decode(_ tokens: [String]) -> [String] {

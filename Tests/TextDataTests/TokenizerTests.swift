@@ -6,6 +6,7 @@ import TextData
 @Suite struct TokenizerTests {
     static let names = [
         "wordpiece_bert", "unigram_t5", "bbpe_bart", "bbpe_llama3", "bbpe_qwen2", "bpe_stories260k",
+        "unigram_spiece",
     ]
     static func directory(_ name: String) -> String { "\(Reference.directory)/tokenizers/\(name)" }
 
