@@ -13,9 +13,35 @@ struct AddedToken: Sendable {
     let isNormalized: Bool
     let isSpecial: Bool
 
+    private static let idRange = 0...(1 << 24)
+
+    /// A special token that is found in the raw text.
+    init(special content: String, id: Int32, stripsLeft: Bool = false, stripsRight: Bool = false) {
+        self.id = id
+        self.content = content
+        self.stripsLeft = stripsLeft
+        self.stripsRight = stripsRight
+        isSingleWord = false
+        isNormalized = false
+        isSpecial = true
+    }
+
+    /// Reads an item of `added_tokens`.
     init(_ reader: JSONReader) throws {
         let object = try reader.object()
-        id = Int32(try object.required("id").integer(in: 0...(1 << 24)))
+        try self.init(object, id: Int32(try object.required("id").integer(in: Self.idRange)))
+    }
+
+    /// Reads a member of `added_tokens_decoder`, whose key is the id.
+    init(key: String, _ reader: JSONReader) throws {
+        guard let id = Int(key), Self.idRange.contains(id) else {
+            throw Failure.configuration("\(reader.place): expected an id as the key, found \"\(key)\"")
+        }
+        try self.init(try reader.object(), id: Int32(id))
+    }
+
+    private init(_ object: JSONObjectReader, id: Int32) throws {
+        self.id = id
         content = try object.required("content").string()
         guard !content.isEmpty else {
             throw try object.required("content").failure(expected: "a token that is not empty")

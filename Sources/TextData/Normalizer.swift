@@ -22,6 +22,11 @@ struct StripNormalizer: Normalizer {
     let left: Bool
     let right: Bool
 
+    init(left: Bool, right: Bool) {
+        self.left = left
+        self.right = right
+    }
+
     init(_ object: JSONObjectReader) throws {
         left = try object.required("strip_left").bool()
         right = try object.required("strip_right").bool()
@@ -33,6 +38,17 @@ struct StripNormalizer: Normalizer {
     }
 }
 
+/// Puts a text before every text that is not empty.
+struct PrependNormalizer: Normalizer {
+    private let prefix: [UInt8]
+
+    init(_ object: JSONObjectReader) throws {
+        prefix = Array(try object.required("prepend").string().utf8)
+    }
+
+    func normalize(_ text: [UInt8]) -> [UInt8] { text.isEmpty ? text : prefix + text }
+}
+
 /// Replaces every occurrence of a text, or every run of one repeated character, by another text.
 struct ReplaceNormalizer: Normalizer {
     /// What to find: `unit` at least `minimum` times in a row; a plain text is found once at a time.
@@ -40,6 +56,14 @@ struct ReplaceNormalizer: Normalizer {
     private let minimum: Int
     private let isRun: Bool
     private let replacement: [UInt8]
+
+    /// Replaces every run of at least `minimum` characters.
+    init(runsOf character: Character, minimum: Int, by replacement: String) {
+        unit = Array(String(character).utf8)
+        self.minimum = minimum
+        isRun = true
+        self.replacement = Array(replacement.utf8)
+    }
 
     /// Reads `pattern` as a `String` or as a `Regex` of the form `c{n,}` or `c+`, the only ones in use here.
     init(_ object: JSONObjectReader) throws {

@@ -28,6 +28,19 @@ struct Pieces {
     @inline(__always)
     mutating func close() { if isOpen { ends.append(bytes.count) } }
 
+    /// The same bytes in smaller pieces: `body` names the end of each within the piece it sees, the last one included.
+    func cut(_ body: (UnsafeBufferPointer<UInt8>, (Int) -> Void) -> Void) -> Pieces {
+        var out = Pieces()
+        out.bytes = bytes
+        out.ends.reserveCapacity(bytes.count / 4)
+        var start = 0
+        visit { text in
+            body(text) { out.ends.append(start + $0) }
+            start += text.count
+        }
+        return out
+    }
+
     /// Shows every piece in order.
     func visit(_ body: (UnsafeBufferPointer<UInt8>) -> Void) {
         bytes.withUnsafeBufferPointer { all in
@@ -117,12 +130,15 @@ struct Metaspace: PreTokenizer {
     private let prepends: Bool
     private let splits: Bool
 
-    /// Reads both layouts: `prepend_scheme` with `split`, and the older `add_prefix_space`.
-    init(_ object: JSONObjectReader) throws {
-        let settings = try MetaspaceSettings(object)
+    init(_ settings: MetaspaceSettings, splits: Bool = true) {
         mark = Array(settings.mark.utf8)
         prepends = settings.prepends
-        splits = try object.optional("split")?.bool() ?? true
+        self.splits = splits
+    }
+
+    /// Reads both layouts: `prepend_scheme` with `split`, and the older `add_prefix_space`.
+    init(_ object: JSONObjectReader) throws {
+        self.init(try MetaspaceSettings(object), splits: try object.optional("split")?.bool() ?? true)
     }
 
     func split(_ pieces: Pieces) -> Pieces {
@@ -158,6 +174,12 @@ struct Metaspace: PreTokenizer {
 struct MetaspaceSettings {
     let mark: Unicode.Scalar
     let prepends: Bool
+
+    /// sentencepiece's own mark.
+    init(prepends: Bool) {
+        mark = "\u{2581}"
+        self.prepends = prepends
+    }
 
     init(_ object: JSONObjectReader) throws {
         let replacement = try object.required("replacement")

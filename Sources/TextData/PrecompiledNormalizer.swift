@@ -14,14 +14,23 @@ struct PrecompiledNormalizer: Normalizer {
 
     init(_ object: JSONObjectReader) throws {
         let field = try object.required("precompiled_charsmap")
-        guard let raw = Self.base64(try field.string()), raw.count >= 4 else {
+        guard let raw = Self.base64(try field.string()) else {
             throw Failure.configuration("\(field.place): expected a character map in base64")
+        }
+        try self.init(raw, place: field.place)
+    }
+
+    /// - Parameter place: where the map stands, for error messages.
+    init(_ raw: [UInt8], place: String) throws {
+        guard raw.count >= 4 else {
+            throw Failure.configuration(
+                "\(place): expected a character map of at least 4 bytes, found \(raw.count)")
         }
         func word(_ at: Int) -> UInt32 { (0..<4).reduce(0) { $0 | UInt32(raw[at + $1]) << UInt32(8 * $1) } }
         let size = Int(word(0))
         guard size >= 4, size % 4 == 0, 4 + size <= raw.count else {
             throw Failure.configuration(
-                "\(field.place): expected a trie of at most \(raw.count - 4) bytes, found a size of \(size)")
+                "\(place): expected a trie of at most \(raw.count - 4) bytes, found a size of \(size)")
         }
         units = (0..<size / 4).map { word(4 + 4 * $0) }
         strings = Array(raw[(4 + size)...])

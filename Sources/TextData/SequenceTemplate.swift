@@ -16,15 +16,33 @@ struct SequenceTemplate: Sendable {
 
     /// BERT's fixed template in the older layout: `{"sep": ["[SEP]", 102], "cls": ["[CLS]", 101]}`.
     init(bert object: JSONObjectReader) throws {
-        func id(_ key: String) throws -> Int32 {
-            let field = try object.required(key)
-            let items = try field.array()
-            guard items.count == 2 else { throw field.failure(expected: "a token and its id") }
-            return Int32(try items[1].integer(in: 0...Int(Int32.max)))
-        }
-        let (cls, sep) = (try id("cls"), try id("sep"))
+        let (cls, sep) = (try Self.id("cls", object), try Self.id("sep", object))
         single = [.special([cls], typeID: 0), .first(typeID: 0), .special([sep], typeID: 0)]
         pair = single + [.second(typeID: 1), .special([sep], typeID: 1)]
+    }
+
+    /// BART's and RoBERTa's fixed template, `{"sep": ["</s>", 2], "cls": ["<s>", 0]}`.
+    init(roberta object: JSONObjectReader) throws {
+        self.init(cls: try Self.id("cls", object), sep: try Self.id("sep", object))
+    }
+
+    /// `<s> A </s>` and `<s> A </s></s> B </s>`, all of type 0.
+    init(cls: Int32, sep: Int32) {
+        single = [.special([cls], typeID: 0), .first(typeID: 0), .special([sep], typeID: 0)]
+        pair = single + [.special([sep], typeID: 0), .second(typeID: 0), .special([sep], typeID: 0)]
+    }
+
+    /// T5's: `A </s>` and `A </s> B </s>`, all of type 0.
+    init(end: Int32) {
+        single = [.first(typeID: 0), .special([end], typeID: 0)]
+        pair = single + [.second(typeID: 0), .special([end], typeID: 0)]
+    }
+
+    private static func id(_ key: String, _ object: JSONObjectReader) throws -> Int32 {
+        let field = try object.required(key)
+        let items = try field.array()
+        guard items.count == 2 else { throw field.failure(expected: "a token and its id") }
+        return Int32(try items[1].integer(in: 0...Int(Int32.max)))
     }
 
     /// `TemplateProcessing`.

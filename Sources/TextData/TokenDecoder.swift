@@ -1,13 +1,13 @@
 import Support
 
-/// Turns tokens back into text.
+/// Turns tokens back into text: into pieces that are then joined, so that decoders can follow each other.
 protocol TokenDecoder: Sendable {
-    func decode(_ tokens: [String]) -> String
+    func decode(_ tokens: [String]) -> [String]
 }
 
 /// Tokens parted by spaces (`"decoder": null`).
 struct SpaceDecoder: TokenDecoder {
-    func decode(_ tokens: [String]) -> String { tokens.joined(separator: " ") }
+    func decode(_ tokens: [String]) -> [String] { tokens.enumerated().map { $0 == 0 ? $1 : " " + $1 } }
 }
 
 /// Glues continuation pieces to the word before them and, with `cleanup`, closes the gap before English punctuation and
@@ -26,9 +26,8 @@ struct WordPieceDecoder: TokenDecoder {
         cleansUp = try object.optional("cleanup")?.bool() ?? true
     }
 
-    func decode(_ tokens: [String]) -> String {
-        var out: [UInt8] = []
-        for (index, token) in tokens.enumerated() {
+    func decode(_ tokens: [String]) -> [String] {
+        tokens.enumerated().map { index, token in
             var bytes = Array(token.utf8)
             if index > 0 {
                 if bytes.starts(with: prefix) {
@@ -42,9 +41,8 @@ struct WordPieceDecoder: TokenDecoder {
                     Self.replace(Array(gap.utf8), Array(closed.utf8), in: &bytes)
                 }
             }
-            out += bytes
+            return String(decoding: bytes, as: UTF8.self)
         }
-        return String(decoding: out, as: UTF8.self)
     }
 
     private static func replace(_ old: [UInt8], _ new: [UInt8], in bytes: inout [UInt8]) {
@@ -64,11 +62,13 @@ struct WordPieceDecoder: TokenDecoder {
 struct MetaspaceDecoder: TokenDecoder {
     private let settings: MetaspaceSettings
 
+    init(_ settings: MetaspaceSettings) { self.settings = settings }
+
     init(_ object: JSONObjectReader) throws { settings = try MetaspaceSettings(object) }
 
-    func decode(_ tokens: [String]) -> String {
-        var out = String.UnicodeScalarView()
-        for (index, token) in tokens.enumerated() {
+    func decode(_ tokens: [String]) -> [String] {
+        tokens.enumerated().map { index, token in
+            var out = String.UnicodeScalarView()
             for scalar in token.unicodeScalars {
                 if scalar != settings.mark {
                     out.append(scalar)
@@ -76,7 +76,7 @@ struct MetaspaceDecoder: TokenDecoder {
                     out.append(" ")
                 }
             }
+            return String(out)
         }
-        return String(out)
     }
 }

@@ -1,12 +1,13 @@
 import Support
 
-/// Turns text into token ids and back, as the model's `tokenizer.json` says.
+/// Turns text into token ids and back, as the files of the model say.
 ///
-/// Built-in components: WordPiece with BERT's normaliser, and Unigram with sentencepiece's precompiled map (T5), in both
-/// layouts of the file. Ids equal those of the `tokenizers` library; padding and truncation settings of the file are ignored.
+/// Built-in models: WordPiece with BERT's normaliser, Unigram with sentencepiece's precompiled map (T5), and byte-pair
+/// encoding, byte-level (GPT-2, BART, Llama 3, Qwen2) or with byte fallback (Llama 2); in the new and the older layouts of
+/// the files. Ids equal those of the `tokenizers` library; padding and truncation settings of the file are ignored.
 /// Immutable: one tokenizer may serve any number of threads.
 public final class Tokenizer: Sendable {
-    /// A hash of the tokenizer file's bytes, 16 hexadecimal digits.
+    /// A hash of the bytes of the files that were read, 16 hexadecimal digits.
     public let fingerprint: String
     /// The number of distinct tokens, added tokens included. A model's embedding may have more rows, never fewer.
     public let vocabularySize: Int
@@ -23,18 +24,26 @@ public final class Tokenizer: Sendable {
     private let tokens: [String?]
     private let specialIDs: Set<Int32>
 
-    /// Reads `tokenizer.json` from a model's directory.
+    /// Reads the tokenizer of a model's directory: `tokenizer.json`; where there is none, `spiece.model` (T5) or
+    /// `vocab.json` with `merges.txt` (GPT-2, BART, Qwen2), together with `tokenizer_config.json` if it is there.
+    ///
+    /// Throws when none of these files is there, one is damaged, or the model is of a kind that is not built in.
     public convenience init(contentsOf directory: String) throws {
-        try self.init(file: directory + "/tokenizer.json")
+        var files = TokenizerDirectory(directory)
+        let components = try files.components()
+        self.init(components, fingerprint: files.fingerprint)
     }
 
     /// Reads a `tokenizer.json`. Throws when it is missing, is not valid, or asks for a component that is not built in;
     /// the error names the file and the component.
-    public init(file: String) throws {
+    public convenience init(file: String) throws {
         let bytes = try readFile(file)
-        fingerprint = Fingerprint(bytes).text
-        let components = try TokenizerComponents(
-            JSONReader(try JSONValue(parsing: bytes, file: file), file: file))
+        let reader = JSONReader(try JSONValue(parsing: bytes, file: file), file: file)
+        self.init(try TokenizerComponents(reader), fingerprint: Fingerprint(bytes))
+    }
+
+    private init(_ components: TokenizerComponents, fingerprint: Fingerprint) {
+        self.fingerprint = fingerprint.text
         let normalizer = components.normalizer
         self.normalizer = normalizer
         preTokenizer = components.preTokenizer
@@ -105,7 +114,8 @@ public final class Tokenizer: Sendable {
                     return nil
                 }
                 return tokens[Int(id)]
-            })
+            }
+        ).joined()
     }
 
     /// The id of a token, compared byte by byte; nil when there is none.

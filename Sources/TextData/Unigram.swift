@@ -18,10 +18,16 @@ struct Unigram: TokenModel {
             throw fallback.failure(expected: "false (byte fallback is not supported in a Unigram model)")
         }
         let vocabulary = try Vocabulary(scoredTokens: try object.required("vocab"))
+        let unknown = try object.required("unk_id").integer(in: 0...(vocabulary.tokens.count - 1))
+        self.init(vocabulary, unknown: Int32(unknown))
+    }
+
+    /// - Parameter vocabulary: tokens with scores.
+    init(_ vocabulary: Vocabulary, unknown: Int32) {
         tokens = vocabulary.tokens
         trie = vocabulary.trie
         scores = vocabulary.scores
-        unknown = Int32(try object.required("unk_id").integer(in: 0...(tokens.count - 1)))
+        self.unknown = unknown
         unknownScore = (scores.min() ?? 0) - Self.unknownPenalty
     }
 

@@ -52,6 +52,13 @@ struct Vocabulary {
         trie = Self.trie(of: tokens)
     }
 
+    /// The position is the id.
+    init(_ pieces: [(token: String, score: Double)]) {
+        tokens = pieces.map(\.token)
+        scores = pieces.map(\.score)
+        trie = Self.trie(of: tokens)
+    }
+
     /// Of two equal tokens the last counts, as in the reference library.
     private static func trie(of tokens: [String?]) -> ByteTrie {
         ByteTrie(tokens.enumerated().compactMap { id, token in token.map { (Array($0.utf8), Int32(id)) } })

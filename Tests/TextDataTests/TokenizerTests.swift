@@ -4,9 +4,13 @@ import Testing
 import TextData
 
 @Suite struct TokenizerTests {
+    static let names = [
+        "wordpiece_bert", "unigram_t5", "bbpe_bart", "bbpe_llama3", "bbpe_qwen2", "bpe_stories260k",
+        "unigram_spiece",
+    ]
     static func directory(_ name: String) -> String { "\(Reference.directory)/tokenizers/\(name)" }
 
-    @Test(arguments: ["wordpiece_bert", "unigram_t5"])
+    @Test(arguments: TokenizerTests.names)
     func `all reference strings have the expected ids and texts`(name: String) throws {
         let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
         let vectors = try Reference.json("tokenizers/\(name)/vectors.json")
@@ -26,7 +30,7 @@ import TextData
         }
     }
 
-    @Test(arguments: ["wordpiece_bert", "unigram_t5"])
+    @Test(arguments: TokenizerTests.names)
     func `pairs are cut longest first`(name: String) throws {
         let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
         let pairs = try #require(try Reference.json("tokenizers/\(name)/vectors.json")["pairs"]?.array)
