@@ -42,7 +42,7 @@ public final class Tokenizer: Sendable {
         self.init(try TokenizerComponents(reader), fingerprint: Fingerprint(bytes))
     }
 
-    private init(_ components: TokenizerComponents, fingerprint: Fingerprint) {
+    init(_ components: TokenizerComponents, fingerprint: Fingerprint) {
         self.fingerprint = fingerprint.text
         let normalizer = components.normalizer
         self.normalizer = normalizer

@@ -19,8 +19,12 @@ struct PreparedData {
     }
 
     init(_ experiment: Experiment, _ model: ModelFiles, _ data: Session.Data) throws {
-        tokenizer = try Tokenizer(contentsOf: experiment.model.path)
         let family = model.family
+        let style: ModelTaskStyle = family.generationTokens == nil ? .encoder : .textToText
+        // A model drawn from a seed needs only its config.json.
+        tokenizer =
+            experiment.model.initialization == .random && !Tokenizer.isThere(in: experiment.model.path)
+            ? Tokenizer.characters(for: style) : try Tokenizer(contentsOf: experiment.model.path)
         guard tokenizer.vocabularySize <= family.vocabularySize else {
             throw Failure.configuration(
                 "\(experiment.model.path): expected a tokenizer of at most \(family.vocabularySize) tokens, as the "
@@ -32,8 +36,7 @@ struct PreparedData {
                     + "\(experiment.task.maximumSequenceLength)")
         }
         task = try Task(
-            experiment.task, style: family.generationTokens == nil ? .encoder : .textToText,
-            tokenizer: tokenizer)
+            experiment.task, style: style, tokenizer: tokenizer)
         switch task.problem {
         case .classification(let labels): headKind = .classification(labels.count)
         case .regression: headKind = .regression

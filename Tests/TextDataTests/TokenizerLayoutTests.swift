@@ -93,6 +93,18 @@ import TextData
         #expect(tokenizer.decode([458] + tokenizer.encode("the")) == "the")
     }
 
+    @Test func `a model without a tokenizer reads characters`() {
+        let encoder = Tokenizer.characters(for: .encoder)
+        #expect(encoder.vocabularySize == 100)
+        let ids = encoder.encode("a b")
+        #expect(ids == [5, 5 + 0x61 - 0x20, 5, 5 + 0x62 - 0x20])
+        #expect(encoder.decode(ids) == "a b")
+        #expect(encoder.encode(single: "a b", maximumLength: 9).ids == [3] + ids + [4])
+        #expect(
+            Tokenizer.characters(for: .textToText).encode(single: "a b", maximumLength: 9).ids == ids + [1])
+        #expect(encoder.encode("\u{E9}") == [5, 2])
+    }
+
     @Test func `what a sentencepiece file may not hold`() throws {
         func message(_ bytes: [UInt8]) throws -> String {
             _ = try scratch.write(bytes, to: "spiece.model")

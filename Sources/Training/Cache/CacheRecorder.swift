@@ -20,7 +20,7 @@ final class CacheRecorder: ActivationRecorder {
     private var failure: (any Error)?
 
     /// Bytes that may wait for the disk before the stage waits too.
-    private static let limit = 64 << 20
+    private static let limit = 8 << 20
 
     init(
         _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
