@@ -57,7 +57,9 @@ import Testing
         #expect(try result(source(model)) == result(model.source(ledger)))
     }
 
-    @Test func `old names, and names without the model's prefix`() throws {
+    @Test("old names, and names without the model's prefix") func oldNamesAndNamesWithoutTheModelsPrefix()
+        throws
+    {
         try copy(bert) { name in
             name.replacing("LayerNorm.weight", with: "LayerNorm.gamma").replacing(
                 "LayerNorm.bias", with: "LayerNorm.beta")
@@ -73,8 +75,10 @@ import Testing
         try expectSameBackbone(bert)
     }
 
-    @Test(arguments: ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"])
-    func `a tied embedding under any of its names`(name: String) throws {
+    @Test(
+        "a tied embedding under any of its names",
+        arguments: ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"])
+    func aTiedEmbeddingUnderAnyOfItsNames(name: String) throws {
         let tied = TinyModel.all[2]
         try copy(tied) { $0 == "shared.weight" ? name : $0 }
         try expectSameBackbone(tied)
@@ -84,12 +88,13 @@ import Testing
         #expect(throws: Failure.self) { _ = try source(untied).parameter("shared.weight", [384, 32]) }
     }
 
-    @Test func `several files with an index`() throws {
+    @Test("several files with an index") func severalFilesWithAnIndex() throws {
         try copy(TinyModel.all[3], files: 3)
         try expectSameBackbone(TinyModel.all[3])
     }
 
-    @Test func `an index that is wrong is an error that names the file and the tensor`() throws {
+    @Test("an index that is wrong is an error that names the file and the tensor")
+    func anIndexThatIsWrongIsAnErrorThatNamesTheFileAndTheTensor() throws {
         let index = scratch.path + "/model.safetensors.index.json"
         try copy(bert, files: 2)
         try writeFileAtomically("{\"weight_map\": {\n\"nobody\": \"model-00001.safetensors\"}}", to: index)
@@ -100,7 +105,8 @@ import Testing
         #expect(failure { _ = try Checkpoint(scratch.path) }.contains("/absent.safetensors: cannot be read"))
     }
 
-    @Test func `missing tensors and other shapes are errors that name both`() throws {
+    @Test("missing tensors and other shapes are errors that name both")
+    func missingTensorsAndOtherShapesAreErrorsThatNameBoth() throws {
         let pooler = "bert.pooler.dense.weight"
         try copy(bert, rename: { $0 == pooler ? nil : $0 })
         let missing = failure { _ = try source(bert).parameter(pooler, [32, 32]) }
@@ -111,7 +117,8 @@ import Testing
         #expect(message.contains("expected shape [32, 32] from \(scratch.path)/config.json, found [16, 64]"))
     }
 
-    @Test func `a directory without weights or configuration is an error`() throws {
+    @Test("a directory without weights or configuration is an error")
+    func aDirectoryWithoutWeightsOrConfigurationIsAnError() throws {
         #expect(failure { _ = try Checkpoint(scratch.path) }.hasPrefix(scratch.path + "/config.json"))
         try writeFileAtomically("{}", to: scratch.path + "/config.json")
         #expect(failure { _ = try Checkpoint(scratch.path) }.hasPrefix(scratch.path + "/model.safetensors"))

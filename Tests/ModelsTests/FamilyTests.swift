@@ -9,7 +9,8 @@ import Testing
             JSONReader(JSONValue(parsing: Array(text.utf8), file: "config.json"), file: "config.json"))
     }
 
-    @Test func `absent keys of a configuration have the published defaults`() throws {
+    @Test("absent keys of a configuration have the published defaults")
+    func absentKeysOfAConfigurationHaveThePublishedDefaults() throws {
         let bert = try family(#"{"model_type": "bert"}"#)
         #expect(bert.hiddenSize == 768 && bert.vocabularySize == 30522 && bert.blockCount(.encoder) == 12)
         #expect(bert.maximumPositions == 512 && bert.dropout == 0.1 && bert.plannerLayers.count == 14)
@@ -20,25 +21,34 @@ import Testing
         #expect(t5.head.languageModel?.inputScale == 1 / Float(512).squareRoot())
     }
 
-    @Test(arguments: [
-        (#"{"model_type": "gpt2"}"#, "config.json:1: model_type: expected one of \"bert\", \"t5\""),
-        (#"{}"#, "\"model_type\" is missing"),
-        (#"{"model_type": "bert", "hidden_size": 0}"#, "hidden_size: expected an integer"),
-        (
-            #"{"model_type": "bert", "hidden_size": 100, "num_attention_heads": 12}"#,
-            "num_attention_heads to divide"
-        ),
-        (#"{"model_type": "bert", "hidden_act": "tanh"}"#, "hidden_act: expected one of"),
-        (#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#, "position_embedding_type"),
-        (#"{"model_type": "t5", "feed_forward_proj": "gated-relu"}"#, "feed_forward_proj: expected one of"),
-        (#"{"model_type": "t5", "dropout_rate": 2}"#, "dropout_rate: expected a number"),
-    ])
-    func `configurations that cannot be run are errors`(text: String, expected: String) {
+    @Test(
+        "configurations that cannot be run are errors",
+        arguments: [
+            (#"{"model_type": "gpt2"}"#, "config.json:1: model_type: expected one of \"bert\", \"t5\""),
+            (#"{}"#, "\"model_type\" is missing"),
+            (#"{"model_type": "bert", "hidden_size": 0}"#, "hidden_size: expected an integer"),
+            (
+                #"{"model_type": "bert", "hidden_size": 100, "num_attention_heads": 12}"#,
+                "num_attention_heads to divide"
+            ),
+            (#"{"model_type": "bert", "hidden_act": "tanh"}"#, "hidden_act: expected one of"),
+            (
+                #"{"model_type": "bert", "position_embedding_type": "relative_key"}"#,
+                "position_embedding_type"
+            ),
+            (
+                #"{"model_type": "t5", "feed_forward_proj": "gated-relu"}"#,
+                "feed_forward_proj: expected one of"
+            ),
+            (#"{"model_type": "t5", "dropout_rate": 2}"#, "dropout_rate: expected a number"),
+        ])
+    func configurationsThatCannotBeRunAreErrors(text: String, expected: String) {
         let message = failure { _ = try family(text) }
         #expect(message.contains(expected), "\(message)")
     }
 
-    @Test func `a reduction factor that does not divide names the size`() throws {
+    @Test("a reduction factor that does not divide names the size")
+    func aReductionFactorThatDoesNotDivideNamesTheSize() throws {
         let bert = try family(#"{"model_type": "bert"}"#)
         #expect(try bert.reduced(by: 8).hiddenSize == 96)
         let message = failure { _ = try bert.reduced(by: 5) }
@@ -52,7 +62,8 @@ import Testing
         #expect(failure { _ = try t5.reduced(by: 0) }.contains("found 0"))
     }
 
-    @Test func `the planner's layers: the decoder's lookup belongs to its first block`() throws {
+    @Test("the planner's layers: the decoder's lookup belongs to its first block")
+    func thePlannersLayersTheDecodersLookupBelongsToItsFirstBlock() throws {
         let t5 = try TinyModel.all[3].family()
         let layers = t5.plannerLayers
         #expect(
@@ -63,13 +74,14 @@ import Testing
         #expect(t5.steps(of: 4..<7) == [.block(.decoder, 1), .block(.decoder, 2), .head])
     }
 
-    @Test func `a text task is an error for an encoder model`() throws {
+    @Test("a text task is an error for an encoder model") func aTextTaskIsAnErrorForAnEncoderModel() throws {
         let bert = TinyModel.all[0]
         let message = failure { _ = try bert.stage(head: .languageModel, ledger: Ledger()) }
         #expect(message.contains("bert") && message.contains("task.kind"))
     }
 
-    @Test func `buckets of distances, exact near and in the last far away`() {
+    @Test("buckets of distances, exact near and in the last far away")
+    func bucketsOfDistancesExactNearAndInTheLastFarAway() {
         // By hand, 8 buckets to distance 20: 4 a side, 0 and 1 exact, then 2 + floor(ln(n / 2) / ln(10) * 2).
         let both = RelativeBuckets(count: 8, maximumDistance: 20, isBidirectional: true)
         #expect([0, -1, -2, -6, -7, -20, -500].map { both($0) } == [0, 1, 2, 2, 3, 3, 3])

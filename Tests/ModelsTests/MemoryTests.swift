@@ -5,8 +5,8 @@ import Testing
 /// What stays in memory between forward and backward: nothing of the backbone but the activations b, which the
 /// down-projections read, and what the narrow side network saves.
 @Suite struct MemoryTests {
-    @Test(arguments: TinyModel.all)
-    func `a frozen backbone leaves nothing behind`(model: TinyModel) throws {
+    @Test("a frozen backbone leaves nothing behind", arguments: TinyModel.all)
+    func aFrozenBackboneLeavesNothingBehind(model: TinyModel) throws {
         let ledger = Ledger()
         let family = try model.family()
         let steps = family.steps(of: 0..<family.plannerLayers.count)
@@ -22,7 +22,9 @@ import Testing
         #expect(ledger.live(.activations) == 0)
     }
 
-    @Test func `BERT's side network saves what the formula says`() throws {
+    @Test("BERT's side network saves what the formula says") func bertsSideNetworkSavesWhatTheFormulaSays()
+        throws
+    {
         for (model, pooling) in [
             (TinyModel.all[0], Pooling.cls), (TinyModel.all[0], .mean), (TinyModel.all[1], .cls),
         ] {
@@ -38,7 +40,8 @@ import Testing
         }
     }
 
-    @Test func `T5's side network saves what the formula says`() throws {
+    @Test("T5's side network saves what the formula says") func t5sSideNetworkSavesWhatTheFormulaSays() throws
+    {
         for model in TinyModel.all[2...] {
             let sizes =
                 model.name == "t5_v1_0"

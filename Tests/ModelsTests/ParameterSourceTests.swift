@@ -3,8 +3,8 @@ import TensorCore
 import Testing
 
 @Suite struct ParameterSourceTests {
-    @Test(arguments: TinyModel.all)
-    func `a model drawn from a seed is the same for every slice`(model: TinyModel) throws {
+    @Test("a model drawn from a seed is the same for every slice", arguments: TinyModel.all)
+    func aModelDrawnFromASeedIsTheSameForEverySlice(model: TinyModel) throws {
         let family = try model.family()
         let count = family.plannerLayers.count
         let batch = try model.batch()
@@ -23,7 +23,8 @@ import Testing
         #expect(try run([], seed: 6) != whole)
     }
 
-    @Test func `matrices are normal with deviation 0.02, norms one, biases zero`() throws {
+    @Test("matrices are normal with deviation 0.02, norms one, biases zero")
+    func matricesAreNormalWithDeviation002NormsOneBiasesZero() throws {
         let source = RandomSource(seed: 3, ledger: Ledger())
         let values = try source.parameter("m.weight", [200, 301]).values.map(Double.init)
         let mean = values.reduce(0, +) / Double(values.count)

@@ -17,7 +17,7 @@ import Testing
         try writeFileAtomically(length + bytes + data, to: path)
     }
 
-    @Test func `what is written is read back`() throws {
+    @Test("what is written is read back") func whatIsWrittenIsReadBack() throws {
         let values: [Float] = [1, -2.5, .infinity, 0, 0x1p-149, 6]
         try writeSafetensors(
             [("a", [2, 3], values), ("empty", [0, 4], []), ("vector \"é\"", [1], [7])],
@@ -35,14 +35,16 @@ import Testing
         #expect(empty.rows == 0 && empty.values.isEmpty)
     }
 
-    @Test func `tensors outlive the file's handle`() throws {
+    @Test("tensors outlive the file's handle") func tensorsOutliveTheFilesHandle() throws {
         try writeSafetensors([("a", [2], [1, 2])], to: path)
         let tensor = try SafetensorsFile(path).tensor("a", ledger: ledger)
         #expect(tensor.values == [1, 2])
         #expect(ledger.live(.weights) == 8)
     }
 
-    @Test func `half precision, double precision and integers`() throws {
+    @Test("half precision, double precision and integers") func halfPrecisionDoublePrecisionAndIntegers()
+        throws
+    {
         // 1.5, -2 and the smallest subnormal as IEEE half; 1.5 and -2 as bfloat16; a byte in front makes all unaligned.
         let half: [UInt8] = [0x00, 0x3E, 0x00, 0xC0, 0x01, 0x00]
         let brain: [UInt8] = [0xC0, 0x3F, 0x00, 0xC0]
@@ -72,7 +74,7 @@ import Testing
         #expect(failure { _ = try file.floats("none") } == "\(path): the tensor \"none\" is missing")
     }
 
-    @Test func `damaged files are errors that name the file`() throws {
+    @Test("damaged files are errors that name the file") func damagedFilesAreErrorsThatNameTheFile() throws {
         try writeSafetensors([("a", [2, 3], [1, 2, 3, 4, 5, 6])], to: path)
         let whole = try readFile(path)
         for count in 0..<whole.count {
@@ -92,31 +94,33 @@ import Testing
         #expect(failure { _ = try SafetensorsFile(path) }.contains("truncated"))
     }
 
-    @Test(arguments: [
-        (
-            #"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,20]}}"#,
-            "of shape [2, 3] needs 24 bytes, found 20"
-        ),
-        (
-            #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[20,28]}}"#,
-            "truncated: tensor \"a\" ends at byte 28"
-        ),
-        (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, "tensor \"a\""),
-        (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}"#, "tensor \"a\""),
-        (#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "a.shape[0]"),
-        (
-            #"{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,24]}}"#,
-            "tensor \"a\": expected a shape that fits the file"
-        ),
-        (#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, "the key \"a.dtype\" is missing"),
-    ])
-    func `headers that lie are errors`(header: String, expected: String) throws {
+    @Test(
+        "headers that lie are errors",
+        arguments: [
+            (
+                #"{"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,20]}}"#,
+                "of shape [2, 3] needs 24 bytes, found 20"
+            ),
+            (
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[20,28]}}"#,
+                "truncated: tensor \"a\" ends at byte 28"
+            ),
+            (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, "tensor \"a\""),
+            (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}"#, "tensor \"a\""),
+            (#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "a.shape[0]"),
+            (
+                #"{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,24]}}"#,
+                "tensor \"a\": expected a shape that fits the file"
+            ),
+            (#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, "the key \"a.dtype\" is missing"),
+        ])
+    func headersThatLieAreErrors(header: String, expected: String) throws {
         try write(header, [UInt8](repeating: 0, count: 24))
         let message = failure { _ = try SafetensorsFile(path) }
         #expect(message.hasPrefix(path) && message.contains(expected), "\(message)")
     }
 
-    @Test func `the fingerprint changes with any tensor`() throws {
+    @Test("the fingerprint changes with any tensor") func theFingerprintChangesWithAnyTensor() throws {
         func fingerprint(_ last: Float) throws -> String {
             try writeSafetensors([("a", [2], [1, 2]), ("b", [1], [last])], to: path)
             return try SafetensorsFile(path).fingerprint

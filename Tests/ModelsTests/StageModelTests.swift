@@ -25,8 +25,8 @@ import Testing
                 encoderOutput: sent.side.encoderOutput.map { arrive($0, wantsGradient: true) }))
     }
 
-    @Test(arguments: cuts, [false, true])
-    func `two stages have the loss and the gradients of one`(place: (TinyModel, Int), drops: Bool) throws {
+    @Test("two stages have the loss and the gradients of one", arguments: cuts, [false, true])
+    func twoStagesHaveTheLossAndTheGradientsOfOne(place: (TinyModel, Int), drops: Bool) throws {
         let (model, cut) = place
         let count = try model.family().plannerLayers.count
         guard cut < count else { return }
@@ -67,8 +67,10 @@ import Testing
         return [(from, to)]
     }
 
-    @Test(arguments: TinyModel.all, [0, 0.2])
-    func `micro-batches add up to their mini-batch, whatever shares a mask`(
+    @Test(
+        "micro-batches add up to their mini-batch, whatever shares a mask", arguments: TinyModel.all,
+        [0, 0.2])
+    func microBatchesAddUpToTheirMiniBatchWhateverSharesAMask(
         model: TinyModel, probability: Double
     ) throws {
         func dropout(_ samples: [Int], epoch: Int = 1) -> DropoutKeys {
@@ -105,8 +107,8 @@ import Testing
         }
     }
 
-    @Test(arguments: TinyModel.all)
-    func `a micro-batch without samples is legal everywhere`(model: TinyModel) throws {
+    @Test("a micro-batch without samples is legal everywhere", arguments: TinyModel.all)
+    func aMicroBatchWithoutSamplesIsLegalEverywhere(model: TinyModel) throws {
         let ledger = Ledger()
         let batch = try model.batch(inputs: [], outputs: [])
         let stage = try model.stage(ledger: ledger)
@@ -114,8 +116,9 @@ import Testing
         #expect(stage.gradients().values.joined().allSatisfy { $0 == 0 })
     }
 
-    @Test(arguments: [Pooling.cls, .mean])
-    func `cached activations give the same logits and gradients, bit for bit`(pooling: Pooling) throws {
+    @Test(
+        "cached activations give the same logits and gradients, bit for bit", arguments: [Pooling.cls, .mean])
+    func cachedActivationsGiveTheSameLogitsAndGradientsBitForBit(pooling: Pooling) throws {
         for model in TinyModel.all {
             // A classifier on T5's decoder as well: means of normed rows.
             let head =
@@ -143,8 +146,10 @@ import Testing
         }
     }
 
-    @Test(arguments: TinyModel.all[2...])
-    func `tokens one at a time through the caches have the logits of all at once`(model: TinyModel) throws {
+    @Test(
+        "tokens one at a time through the caches have the logits of all at once",
+        arguments: TinyModel.all[2...])
+    func tokensOneAtATimeThroughTheCachesHaveTheLogitsOfAllAtOnce(model: TinyModel) throws {
         let ledger = Ledger()
         let stage = try model.stage(ledger: ledger)
         let batch = try model.batch(outputs: [6, 6, 6])

@@ -3,7 +3,8 @@ import TensorCore
 import Testing
 
 @Suite struct StructuralPruningTests {
-    @Test func `largest columns stay, ties go to the lower index, kept indices ascend`() {
+    @Test("largest columns stay, ties go to the lower index, kept indices ascend")
+    func largestColumnsStayTiesGoToTheLowerIndexKeptIndicesAscend() {
         let ledger = Ledger()
         let table = Tensor([1, -3, 2, 3, 0, 0, 0, 0, -1, 0], rows: 2, columns: 5, ledger: ledger)
         // Sums of magnitudes: 1, 3, 2, 4, 0.
@@ -16,8 +17,8 @@ import Testing
         #expect(StructuralPruning.residualChannels(small, keeping: 2) == [0, 2])
     }
 
-    @Test(arguments: TinyModel.all)
-    func `the initial values of slices are those of the whole`(model: TinyModel) throws {
+    @Test("the initial values of slices are those of the whole", arguments: TinyModel.all)
+    func theInitialValuesOfSlicesAreThoseOfTheWhole(model: TinyModel) throws {
         let ledger = Ledger()
         let (family, source) = (try model.family(), try model.source(ledger))
         let r = try family.reduced(by: model.reductionFactor).hiddenSize

@@ -9,8 +9,8 @@ import Testing
         (2_500_000_000_000, "2.5 TB"),
     ]
 
-    @Test(arguments: byteCases)
-    func `byte counts`(count: Int, text: String) { #expect(Format.bytes(count) == text) }
+    @Test("byte counts", arguments: byteCases)
+    func byteCounts(count: Int, text: String) { #expect(Format.bytes(count) == text) }
 
     static let durationCases: [(Double, String)] = [
         (0, "0 s"), (0.000_85, "850 µs"), (0.000_999_9, "1 ms"), (0.012, "12 ms"), (0.9999, "1.0 s"),
@@ -34,7 +34,7 @@ import Testing
     @Test(arguments: rateCases)
     func `rates`(rate: Double, text: String) { #expect(Format.rate(rate, "samples") == text) }
 
-    @Test func `fixed decimals as printf writes them`() {
+    @Test("fixed decimals as printf writes them") func fixedDecimalsAsPrintfWritesThem() {
         for value in [0, 0.004, 0.006, -0.5, 12.345, 1e6, -3.14159, 99.999, 123_456_789.123] {
             for decimals in 0...4 {
                 // Exact ties aside: none of these values is one at these decimals, except where both agree.
@@ -45,7 +45,7 @@ import Testing
         #expect(Format.fixed(.nan, 2) == "nan" && Format.fixed(-.infinity, 2) == "-inf")
     }
 
-    @Test func `counts and shares`() {
+    @Test("counts and shares") func countsAndShares() {
         #expect(
             [0, 999, 1000, 22_713_216, -4500].map(Format.count) == [
                 "0", "999", "1,000", "22,713,216", "-4,500",

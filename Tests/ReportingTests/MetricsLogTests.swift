@@ -12,7 +12,8 @@ import Testing
         return try text.split(separator: "\n").map { try JSONValue(parsing: Array($0.utf8), file: path) }
     }
 
-    @Test func `every event is a line with its name, its time and its fields`() throws {
+    @Test("every event is a line with its name, its time and its fields")
+    func everyEventIsALineWithItsNameItsTimeAndItsFields() throws {
         defer { unlink(path) }
         let log = try MetricsLog(path: path, start: .now - .seconds(2))
         try log.append("step", [("loss", 0.5), ("phase", "cached \"e\"\n"), ("samples", 16)])
@@ -27,14 +28,14 @@ import Testing
         #expect(times.count == 2 && times[0] >= 2 && times[0] < 60 && times[1] >= times[0])
     }
 
-    @Test func `a second log appends`() throws {
+    @Test("a second log appends") func aSecondLogAppends() throws {
         defer { unlink(path) }
         try MetricsLog(path: path).append("start")
         try MetricsLog(path: path).append("resume")
         #expect(try lines().map { $0["event"] } == ["start", "resume"])
     }
 
-    @Test func `a loss that is no number becomes null`() throws {
+    @Test("a loss that is no number becomes null") func aLossThatIsNoNumberBecomesNull() throws {
         defer { unlink(path) }
         let metrics = JSONValue.dictionary([
             ("mean", .number(-.infinity)), ("all", .array([.number(.nan), 1])),
@@ -45,7 +46,8 @@ import Testing
         #expect(line["metrics"]?["all"] == [.null, 1])
     }
 
-    @Test func `what cannot be written is a run failure that names the file`() throws {
+    @Test("what cannot be written is a run failure that names the file")
+    func whatCannotBeWrittenIsARunFailureThatNamesTheFile() throws {
         #expect(throws: Failure.run("/no/such/metrics.jsonl: cannot be written: No such file or directory")) {
             try MetricsLog(path: "/no/such/metrics.jsonl")
         }
@@ -55,7 +57,7 @@ import Testing
     }
 
     /// A file size limit stands in for a full disk; it binds a whole process, hence one of its own.
-    @Test func `a full disk leaves whole lines only`() async {
+    @Test("a full disk leaves whole lines only") func aFullDiskLeavesWholeLinesOnly() async {
         await #expect(processExitsWith: .success) {
             let path = NSTemporaryDirectory() + "pac-mpi-log-" + UUID().uuidString + ".jsonl"
             defer { unlink(path) }

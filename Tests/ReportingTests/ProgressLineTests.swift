@@ -25,7 +25,8 @@ import Testing
         return String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
     }
 
-    @Test func `without a terminal there is a plain line every few seconds`() {
+    @Test("without a terminal there is a plain line every few seconds")
+    func withoutATerminalThereIsAPlainLineEveryFewSeconds() {
         let progress = line(isTerminal: false)
         progress.update("step 1")
         time = 5
@@ -40,7 +41,7 @@ import Testing
         #expect(written() == "step 3\nepoch 1 done\nstep 4\n")
     }
 
-    @Test func `on a terminal one line is rewritten`() {
+    @Test("on a terminal one line is rewritten") func onATerminalOneLineIsRewritten() {
         let progress = line(isTerminal: true)
         progress.update("step 1")
         time = 0.05
@@ -55,12 +56,12 @@ import Testing
         #expect(written() == "\r\u{1B}[Ksaved\n\r\u{1B}[Kstep 4\r\u{1B}[Kstep 5\n")
     }
 
-    @Test func `a line never wraps`() {
+    @Test("a line never wraps") func aLineNeverWraps() {
         line(isTerminal: true).update(String(repeating: "x", count: 200))
         #expect(written() == "\r\u{1B}[K" + String(repeating: "x", count: 79))
     }
 
-    @Test func `a pipe is no terminal`() {
+    @Test("a pipe is no terminal") func aPipeIsNoTerminal() {
         let progress = ProgressLine(descriptor: ends[1])
         progress.update("step 1")
         #expect(written() == "step 1\n")

@@ -2,7 +2,7 @@ import Reporting
 import Testing
 
 @Suite struct TableTests {
-    @Test func `columns are as wide as their widest cell`() {
+    @Test("columns are as wide as their widest cell") func columnsAreAsWideAsTheirWidestCell() {
         var table = Table([("rank", .right), ("host", .left), ("layers", .left)])
         table.add(["0", "nano-0", "0..<4"])
         table.add(["12", "küche", ""])
@@ -15,7 +15,7 @@ import Testing
                 """)
     }
 
-    @Test func `without rows the headers stand alone`() {
+    @Test("without rows the headers stand alone") func withoutRowsTheHeadersStandAlone() {
         #expect(Table([("a", .left), ("bb", .right)]).text == "a  bb\n─  ──")
     }
 }

@@ -44,8 +44,8 @@ import Testing
         Geometry(name: "no sequence", queries: [], keys: []),
     ]
 
-    @Test(arguments: geometries)
-    func `attention without bias`(geometry: Geometry) {
+    @Test("attention without bias", arguments: geometries)
+    func attentionWithoutBias(geometry: Geometry) {
         checkGradients(geometry.inputs) {
             attention($0[0], $0[1], $0[2], geometry.shape)
         } naive: {
@@ -53,8 +53,8 @@ import Testing
         }
     }
 
-    @Test(arguments: geometries)
-    func `attention with a table of biases by distance`(geometry: Geometry) {
+    @Test("attention with a table of biases by distance", arguments: geometries)
+    func attentionWithATableOfBiasesByDistance(geometry: Geometry) {
         // Buckets that several distances share, not symmetric.
         let bucket = { (distance: Int) in distance > 0 ? 0 : min(3, 1 - distance / 2) }
         checkGradients(geometry.inputs + [.random(4, geometry.heads, seed: 4)]) {
@@ -65,8 +65,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [4, 18])
-    func `dropped probabilities keep their mask in backward`(headSize: Int) {
+    @Test("dropped probabilities keep their mask in backward", arguments: [4, 18])
+    func droppedProbabilitiesKeepTheirMaskInBackward(headSize: Int) {
         let geometry = Geometry(headSize: headSize)
         let dropout = AttentionDropout(probability: 0.4, keys: [7, 8, 9])
         let mask = droppedMask(geometry, dropout)
@@ -81,7 +81,8 @@ import Testing
         }
     }
 
-    @Test func `a sequence's dropout does not depend on its neighbours`() {
+    @Test("a sequence's dropout does not depend on its neighbours")
+    func aSequencesDropoutDoesNotDependOnItsNeighbours() {
         let ledger = Ledger()
         let inputs = Geometry().inputs.map { $0.tensor(ledger) }
         func last(_ geometry: Geometry, keys: [UInt64]) -> [Float] {

@@ -2,7 +2,8 @@ import TensorCore
 import Testing
 
 @Suite struct DropoutTests {
-    @Test func `the mask of forward is the mask of backward, strided or not`() {
+    @Test("the mask of forward is the mask of backward, strided or not")
+    func theMaskOfForwardIsTheMaskOfBackwardStridedOrNot() {
         let spans = [0..<3, 3..<8]
         let ledger = Ledger()
         let ones = DoubleMatrix(8, 6) { _, _ in 1 }
@@ -17,7 +18,8 @@ import Testing
         }
     }
 
-    @Test func `survivors are scaled up and their share is the probability's`() {
+    @Test("survivors are scaled up and their share is the probability's")
+    func survivorsAreScaledUpAndTheirShareIsTheProbabilitys() {
         let ledger = Ledger()
         let ones = DoubleMatrix(1, 100_000) { _, _ in 1 }
         let values = dropout(ones.tensor(ledger), probability: 0.1, spans: [0..<1], keys: [3]).values
@@ -27,7 +29,7 @@ import Testing
         #expect(values.allSatisfy { $0 == 0 || abs($0 - 1 / 0.9) < 1e-6 })
     }
 
-    @Test func `a sequence's mask depends on its key alone`() {
+    @Test("a sequence's mask depends on its key alone") func aSequencesMaskDependsOnItsKeyAlone() {
         let ledger = Ledger()
         let ones = DoubleMatrix(5, 4) { _, _ in 1 }.tensor(ledger)
         let together = dropout(ones, probability: 0.5, spans: [0..<2, 2..<5], keys: [1, 2]).values
@@ -35,14 +37,14 @@ import Testing
         #expect(Array(together[8...]) == alone)
     }
 
-    @Test func `probability zero changes and records nothing`() {
+    @Test("probability zero changes and records nothing") func probabilityZeroChangesAndRecordsNothing() {
         let ledger = Ledger()
         let x = DoubleMatrix.random(2, 3, seed: 1).tensor(ledger).asLeaf
         let y = dropout(x, probability: 0, spans: [0..<2], keys: [1])
         #expect(y.node === x.node && y.storage === x.storage)
     }
 
-    @Test func `zero rows are legal`() {
+    @Test("zero rows are legal") func zeroRowsAreLegal() {
         checkGradients([.random(0, 6, seed: 1)]) {
             dropout($0[0], probability: 0.3, spans: [0..<0], keys: [5])
         } naive: {

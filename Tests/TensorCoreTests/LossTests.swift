@@ -4,7 +4,7 @@ import Testing
 @Suite struct LossTests {
     private let weight: Float = 0.125
 
-    @Test func `cross-entropy and its gradient`() {
+    @Test("cross-entropy and its gradient") func crossEntropyAndItsGradient() {
         let labels: [Int32] = [0, 4, 2, 2]
         check(.random(4, 5, seed: 1)) { x in
             (0..<x.rows).reduce(0) { sum, i in
@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    @Test func `squared error and its gradient`() {
+    @Test("squared error and its gradient") func squaredErrorAndItsGradient() {
         let targets: [Float] = [0.5, -1, 2]
         check(.random(3, 1, seed: 2)) { x in
             zip(x.values, targets).reduce(0) { $0 + ($1.0 - Double($1.1)) * ($1.0 - Double($1.1)) }
@@ -25,7 +25,7 @@ import Testing
         }
     }
 
-    @Test func `cross-entropy of huge logits is finite`() {
+    @Test("cross-entropy of huge logits is finite") func crossEntropyOfHugeLogitsIsFinite() {
         let ledger = Ledger()
         let logits = Tensor([1e4, -1e4, 0, -1e4, -1e4, -1e4], rows: 2, columns: 3, ledger: ledger)
         let loss = crossEntropy(logits, labels: [1, 0], weight: 1)
@@ -33,7 +33,7 @@ import Testing
         #expect(loss.seed.values.allSatisfy { $0.isFinite })
     }
 
-    @Test func `no rows, no loss`() {
+    @Test("no rows, no loss") func noRowsNoLoss() {
         let ledger = Ledger()
         let empty = Tensor(rows: 0, columns: 3, ledger: ledger).asLeaf
         let loss = crossEntropy(empty, labels: [], weight: 1)
@@ -43,7 +43,7 @@ import Testing
         #expect(scores.sum == 0 && argmax(empty).isEmpty && softmax(empty).rows == 0)
     }
 
-    @Test func `the largest logit, the lower class on ties`() {
+    @Test("the largest logit, the lower class on ties") func theLargestLogitTheLowerClassOnTies() {
         let ledger = Ledger()
         let logits = Tensor([1, 3, 3, -1, -2, -1], rows: 2, columns: 3, ledger: ledger)
         #expect(argmax(logits) == [1, 0])

@@ -6,8 +6,9 @@ import Testing
         .random(rows, columns, seed: seed)
     }
 
-    @Test(arguments: [(0, 5, 3), (1, 1, 1), (4, 7, 5), (6, 16, 1), (1, 16, 24), (0, 6, 1)])
-    func `linear with bias`(rows: Int, inputs: Int, outputs: Int) {
+    @Test(
+        "linear with bias", arguments: [(0, 5, 3), (1, 1, 1), (4, 7, 5), (6, 16, 1), (1, 16, 24), (0, 6, 1)])
+    func linearWithBias(rows: Int, inputs: Int, outputs: Int) {
         checkGradients([random(rows, inputs, 1), random(outputs, inputs, 2), random(1, outputs, 3)]) {
             linear($0[0], weight: $0[1], bias: $0[2])
         } naive: {
@@ -15,7 +16,7 @@ import Testing
         }
     }
 
-    @Test func `linear reads strided rows`() {
+    @Test("linear reads strided rows") func linearReadsStridedRows() {
         checkGradients([random(4, 7, 1), random(5, 7, 2)]) {
             linear($0[0].spread(over: 19, offset: 3), weight: $0[1])
         } naive: {
@@ -23,8 +24,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 1, 5])
-    func `layer norm`(rows: Int) {
+    @Test("layer norm", arguments: [0, 1, 5])
+    func checksLayerNorm(rows: Int) {
         checkGradients([random(rows, 12, 1), random(1, 12, 2), random(1, 12, 3)]) {
             layerNorm($0[0], weight: $0[1], bias: $0[2], epsilon: 1e-3)
         } naive: {
@@ -32,8 +33,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 3])
-    func `layer norm of a sum`(rows: Int) {
+    @Test("layer norm of a sum", arguments: [0, 3])
+    func layerNormOfASum(rows: Int) {
         checkGradients([random(rows, 9, 1), random(rows, 9, 2), random(1, 9, 3), random(1, 9, 4)]) {
             layerNorm($0[0], adding: $0[1], weight: $0[2], bias: $0[3], epsilon: 1e-5)
         } naive: {
@@ -43,8 +44,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 1, 5])
-    func `root mean square norm`(rows: Int) {
+    @Test("root mean square norm", arguments: [0, 1, 5])
+    func rootMeanSquareNorm(rows: Int) {
         checkGradients([random(rows, 12, 1), random(1, 12, 2)]) {
             rmsNorm($0[0], weight: $0[1], epsilon: 1e-3)
         } naive: {
@@ -62,8 +63,8 @@ import Testing
         (.silu, { $0 * Naive.sigmoid($0) }),
     ]
 
-    @Test(arguments: 0..<4, [0, 5])
-    func `activations, plain and gated`(function: Int, rows: Int) {
+    @Test("activations, plain and gated", arguments: 0..<4, [0, 5])
+    func activationsPlainAndGated(function: Int, rows: Int) {
         let (kind, f) = Self.functions[function]
         checkGradients([random(rows, 7, 1)]) {
             activation(scale($0[0], by: 4), kind)
@@ -77,8 +78,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 4])
-    func `tanh, scale and add`(rows: Int) {
+    @Test("tanh, scale and add", arguments: [0, 4])
+    func tanhScaleAndAdd(rows: Int) {
         checkGradients([random(rows, 5, 1), random(rows, 5, 2)]) {
             add(tanh($0[0]), scale($0[1], by: -2.5))
         } naive: { inputs in
@@ -86,8 +87,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 4])
-    func `the gate and both of its paths`(rows: Int) {
+    @Test("the gate and both of its paths", arguments: [0, 4])
+    func theGateAndBothOfItsPaths(rows: Int) {
         checkGradients([random(1, 1, 1), random(rows, 6, 2), random(rows, 6, 3)]) {
             gateMix(alpha: $0[0], temperature: 0.5, $0[1], $0[2])
         } naive: { inputs in
@@ -96,8 +97,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [[], [3, 0, 3, 6] as [Int32]])
-    func `a sum of embeddings, with repeated ids`(ids: [Int32]) {
+    @Test("a sum of embeddings, with repeated ids", arguments: [[], [3, 0, 3, 6] as [Int32]])
+    func aSumOfEmbeddingsWithRepeatedIds(ids: [Int32]) {
         let other = ids.map { ($0 + 1) % 2 }
         checkGradients([random(7, 5, 1), random(2, 5, 2)]) {
             embedding([($0[0], ids), ($0[1], other)])
@@ -106,8 +107,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [[], [2, 0, 2]])
-    func `selected rows, strided and repeated`(rows: [Int]) {
+    @Test("selected rows, strided and repeated", arguments: [[], [2, 0, 2]])
+    func selectedRowsStridedAndRepeated(rows: [Int]) {
         checkGradients([random(4, 6, 1)]) {
             select($0[0].spread(over: 11), .rows(rows))
         } naive: { inputs in
@@ -115,7 +116,7 @@ import Testing
         }
     }
 
-    @Test func `means over sequences`() {
+    @Test("means over sequences") func meansOverSequences() {
         let spans = [0..<1, 1..<4, 2..<6]
         checkGradients([random(6, 3, 1)]) {
             select($0[0].spread(over: 8), .meanPerSequence(spans))
@@ -126,7 +127,8 @@ import Testing
         }
     }
 
-    @Test func `one tensor read by several operations collects all their gradients`() {
+    @Test("one tensor read by several operations collects all their gradients")
+    func oneTensorReadBySeveralOperationsCollectsAllTheirGradients() {
         // add hands the same gradient to both of its inputs: neither may write into the other's.
         checkGradients([random(3, 4, 1), random(3, 4, 2)]) { inputs in
             let sum = add(inputs[0], inputs[1])
@@ -142,7 +144,8 @@ import Testing
         }
     }
 
-    @Test func `a tensor whose gradient was handed over and is then written to`() {
+    @Test("a tensor whose gradient was handed over and is then written to")
+    func aTensorWhoseGradientWasHandedOverAndIsThenWrittenTo() {
         // linear puts its input's gradient in place: into a copy when add has handed over its own before.
         checkGradients([random(3, 4, 1), random(4, 4, 2)]) { inputs in
             let x = scale(inputs[0], by: 1)
@@ -154,7 +157,8 @@ import Testing
         }
     }
 
-    @Test func `a layer norm's input and residual share a gradient and then part`() {
+    @Test("a layer norm's input and residual share a gradient and then part")
+    func aLayerNormsInputAndResidualShareAGradientAndThenPart() {
         checkGradients([random(3, 4, 1), random(1, 4, 2), random(1, 4, 3), random(4, 4, 4)]) { inputs in
             let x = scale(inputs[0], by: 1)
             let y = scale(inputs[0], by: 2)

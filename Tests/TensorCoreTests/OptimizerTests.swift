@@ -16,7 +16,8 @@ import Testing
         for (i, value) in values.enumerated() { bucket.gradients.pointer[i] = Float(value) }
     }
 
-    @Test func `AdamW against its definition in double precision`() {
+    @Test("AdamW against its definition in double precision")
+    func adamwAgainstItsDefinitionInDoublePrecision() {
         let bucket = bucket(37)
         let adamW = AdamW(parameterCount: 37, weightDecay: 0.05, ledger: ledger)
         var p = bucket.values.values.map(Double.init)
@@ -43,7 +44,8 @@ import Testing
         #expect(adamW.stepCount == 15 && adamW.state.count == 2)
     }
 
-    @Test func `an optimizer restored from another's state goes on like it`() {
+    @Test("an optimizer restored from another's state goes on like it")
+    func anOptimizerRestoredFromAnothersStateGoesOnLikeIt() {
         let (a, b) = (bucket(9), bucket(9))
         let first = AdamW(parameterCount: 9, weightDecay: 0.1, ledger: ledger)
         func step(_ optimizer: AdamW, _ bucket: ParameterBucket, _ seed: UInt64) {
@@ -61,7 +63,7 @@ import Testing
         #expect(a.values.values == b.values.values)
     }
 
-    @Test func `gradient descent with decay`() {
+    @Test("gradient descent with decay") func gradientDescentWithDecay() {
         let bucket = bucket(5)
         let before = bucket.values.values
         setGradient(bucket, [0, 1, 2, 3, 4])
@@ -71,7 +73,8 @@ import Testing
         }
     }
 
-    @Test func `schedule and clipping against the reference table`() throws {
+    @Test("schedule and clipping against the reference table")
+    func scheduleAndClippingAgainstTheReferenceTable() throws {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appendingPathComponent("Reference/tables/tables.json").path
         let table = try #require(try JSONValue(contentsOf: path)["adamw"])
@@ -97,7 +100,8 @@ import Testing
         #expect(clippingScale(squaredNorm: 100, maximumNorm: nil) == 1)
     }
 
-    @Test func `shared parameters stand at the bucket's end, a segment for each group`() {
+    @Test("shared parameters stand at the bucket's end, a segment for each group")
+    func sharedParametersStandAtTheBucketsEndASegmentForEachGroup() {
         let bucket = ParameterBucket(
             [
                 .init(name: "table", shape: [4, 2], sharingGroup: "encoder"),
@@ -115,7 +119,8 @@ import Testing
         #expect(bucket.values.values[6] == 42 && bucket.tensor("b")?.values == [42])
     }
 
-    @Test func `gradients of a bucket add up until they are zeroed`() {
+    @Test("gradients of a bucket add up until they are zeroed")
+    func gradientsOfABucketAddUpUntilTheyAreZeroed() {
         let bucket = bucket(4)
         let x = DoubleMatrix.random(3, 4, seed: 2).tensor(ledger)
         let seed = DoubleMatrix.random(3, 1, seed: 3).tensor(ledger)

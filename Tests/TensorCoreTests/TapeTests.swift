@@ -8,7 +8,8 @@ import Testing
         DoubleMatrix.random(rows, columns, seed: seed).tensor(ledger)
     }
 
-    @Test func `a chain cut at a boundary has the gradients of the whole chain`() {
+    @Test("a chain cut at a boundary has the gradients of the whole chain")
+    func aChainCutAtABoundaryHasTheGradientsOfTheWholeChain() {
         let (x, w, v) = (tensor(3, 4, 1).asLeaf, tensor(5, 4, 2).asLeaf, tensor(2, 5, 3).asLeaf)
         let seed = tensor(3, 2, 4)
         backward(from: [linear(tanh(linear(x, weight: w)), weight: v)], seeds: [seed])
@@ -23,7 +24,8 @@ import Testing
         #expect([x2, w2, v2].map { $0.node!.gradient!.values } == whole)
     }
 
-    @Test func `several roots, one of them inside the other's graph`() {
+    @Test("several roots, one of them inside the other's graph")
+    func severalRootsOneOfThemInsideTheOthersGraph() {
         let x = tensor(2, 3, 1).asLeaf
         let middle = scale(x, by: 2)
         let end = scale(middle, by: 5)
@@ -34,14 +36,15 @@ import Testing
         #expect(a.values == tensor(2, 3, 2).values && b.values == tensor(2, 3, 3).values, "a seed changed")
     }
 
-    @Test func `a seed at a leaf is its gradient`() {
+    @Test("a seed at a leaf is its gradient") func aSeedAtALeafIsItsGradient() {
         let x = tensor(2, 3, 1).asLeaf
         let seed = tensor(2, 3, 2)
         backward(from: [x, x], seeds: [seed, seed])
         #expect(x.node!.gradient!.values == seed.values.map { 2 * $0 })
     }
 
-    @Test func `saved bytes count each storage once and no weights`() {
+    @Test("saved bytes count each storage once and no weights")
+    func savedBytesCountEachStorageOnceAndNoWeights() {
         let w = Tensor(rows: 4, columns: 4, category: .weights, ledger: ledger)
         w.fill(0.5)
         let x = tensor(3, 4, 1).asLeaf
@@ -52,7 +55,8 @@ import Testing
         #expect(linear(x, weight: w).node!.savedBytes() == 0)
     }
 
-    @Test func `the ledger returns to zero when everything is let go`() {
+    @Test("the ledger returns to zero when everything is let go")
+    func theLedgerReturnsToZeroWhenEverythingIsLetGo() {
         do {
             let x = tensor(5, 8, 1).asLeaf
             let y = layerNorm(
@@ -68,7 +72,7 @@ import Testing
         #expect(ledger.peakTotalBytes == 0 && ledger.peakBytes.allSatisfy { $0 == 0 })
     }
 
-    @Test func `peaks are what was live at once`() {
+    @Test("peaks are what was live at once") func peaksAreWhatWasLiveAtOnce() {
         func use(_ count: Int) {
             Tensor(rows: 1, columns: count, category: .exchange, ledger: ledger).fill(0)
         }

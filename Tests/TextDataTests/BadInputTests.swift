@@ -56,7 +56,7 @@ import TextData
         #expect(try message(.sst2, "") == "train.tsv: expected at least one row, found none")
     }
 
-    @Test func `bytes that are not UTF-8`() throws {
+    @Test("bytes that are not UTF-8") func bytesThatAreNotUTF8() throws {
         let sst2 = try tasks.glue(.sst2, "x")
         _ = try tasks.scratch.write(
             Array("sentence\tlabel\na\t1\ncaf".utf8) + [0xE9] + Array("\t1\n".utf8), to: "train.tsv")
@@ -71,7 +71,7 @@ import TextData
         #expect(found.hasPrefix("train.jsonl:2: ") && found.contains("UTF-8"), "\(found)")
     }
 
-    @Test func `JSONL fields`() {
+    @Test("JSONL fields") func jsonlFields() {
         #expect(
             message(.classification, #"{"label": "a"}"#)
                 == #"train.jsonl:1: text: expected either "text" or "text_a" and "text_b", found neither"#)

@@ -24,7 +24,8 @@ import TextData
                 """, to: "tokenizer.json"))
     }
 
-    @Test func `the lowest rank comes first, the leftmost of equal ones`() throws {
+    @Test("the lowest rank comes first, the leftmost of equal ones")
+    func theLowestRankComesFirstTheLeftmostOfEqualOnes() throws {
         let tokenizer = try bytePair("abc", merges: [("a", "a"), ("b", "c"), ("aa", "a"), ("a", "b")])
         // 1 a, 2 b, 3 c, 4 aa, 5 bc, 6 aaa, 7 ab
         #expect(tokenizer.encode("aaaaa") == [4, 6])
@@ -45,7 +46,8 @@ import TextData
         return parts
     }
 
-    @Test func `random merges give what the definition gives`() throws {
+    @Test("random merges give what the definition gives") func randomMergesGiveWhatTheDefinitionGives() throws
+    {
         let random = CounterRandom(seed: 3, name: "merges")
         var draw: UInt64 = 0
         func below(_ bound: Int) -> Int {
@@ -75,14 +77,15 @@ import TextData
         }
     }
 
-    @Test func `a text without words takes no quadratic time`() throws {
+    @Test("a text without words takes no quadratic time") func aTextWithoutWordsTakesNoQuadraticTime() throws
+    {
         let tokenizer = try bytePair("ab", merges: [("a", "b"), ("ab", "ab")])
         let count = 300_000
         let ids = tokenizer.encode(String(repeating: "ab", count: count))
         #expect(ids == Array(repeating: 4, count: count / 2))
     }
 
-    @Test func `characters without a token`() throws {
+    @Test("characters without a token") func charactersWithoutAToken() throws {
         func ids(_ text: String, _ extra: String) throws -> [Int32] {
             try bytePair("ab", merges: [("a", "b")], extra: extra).encode(text)
         }
@@ -92,7 +95,9 @@ import TextData
         #expect(try ids("axb", "") == [3])
     }
 
-    @Test func `bytes stand in for characters without a token`() throws {
+    @Test("bytes stand in for characters without a token") func bytesStandInForCharactersWithoutAToken()
+        throws
+    {
         let file = try scratch.write(
             """
             {"model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "merges": [],
@@ -107,7 +112,8 @@ import TextData
         #expect(tokenizer.decode([4, 4, 3, 3, 4]) == "a\u{FFFD}\u{FFFD}")
     }
 
-    @Test func `a prefix space and byte-level text that is no UTF-8`() throws {
+    @Test("a prefix space and byte-level text that is no UTF-8")
+    func aPrefixSpaceAndByteLevelTextThatIsNoUTF8() throws {
         let tokenizer = try bytePair(
             "aĠÃ©â", merges: [("Ġ", "a")],
             top: """
@@ -122,7 +128,7 @@ import TextData
         #expect(tokenizer.decode([0]) == "<unk>")
     }
 
-    @Test func `words of the published patterns`() throws {
+    @Test("words of the published patterns") func wordsOfThePublishedPatterns() throws {
         // Only words that are tokens have ids.
         func words(_ text: String, _ expression: String, _ candidates: [String]) throws -> [Int32] {
             let tokens = ["<unk>"] + candidates
@@ -155,7 +161,7 @@ import TextData
         #expect(try words("'\u{17F}\u{17F}", lines, ["'\u{17F}", "\u{17F}"]) == [0, 1])
     }
 
-    @Test func `canonical composition`() throws {
+    @Test("canonical composition") func canonicalComposition() throws {
         let tokenizer = try bytePair(
             "é각가", merges: [],
             extra: #", "unk_token": "<unk>""#, top: #", "normalizer": {"type": "NFC"}"#)
@@ -165,7 +171,7 @@ import TextData
         #expect(tokenizer.encode("\u{AC01}\u{11A8}") == [2, 0])
     }
 
-    @Test func `bad files are named`() throws {
+    @Test("bad files are named") func badFilesAreNamed() throws {
         func message(_ body: () throws -> Void) -> String {
             failure(body)?.message.replacing(scratch.path + "/", with: "") ?? "no failure"
         }

@@ -22,7 +22,7 @@ import TextData
         TokenizedDataset(inputs: Array(repeating: [1], count: labels.count ?? 0), labels: labels)
     }
 
-    @Test func `metrics of classes and scores`() throws {
+    @Test("metrics of classes and scores") func metricsOfClassesAndScores() throws {
         let rows = try #require(try Reference.json("tables/tables.json")["metrics"]?.array)
         #expect(rows.count == 56)
         for row in rows {
@@ -55,13 +55,13 @@ import TextData
         }
     }
 
-    @Test func `a diverged model scores zero`() throws {
+    @Test("a diverged model scores zero") func aDivergedModelScoresZero() throws {
         let dataset = Self.dataset(.scores([1, 2, 3]))
         let metrics = try task(.stsb).metrics(scores: [.nan, 1, .infinity], for: dataset)
         #expect(metrics["pearson"] == 0 && metrics["spearman"] == 0)
     }
 
-    @Test func `GLUE in T5's text format`() throws {
+    @Test("GLUE in T5's text format") func glueInT5sTextFormat() throws {
         let rows = try #require(try Reference.json("tables/tables.json")["t5_formats"]?.array)
         #expect(rows.count == 32)
         for row in rows {
@@ -79,7 +79,7 @@ import TextData
         }
     }
 
-    @Test func `STS-B targets round to multiples of 0.2`() throws {
+    @Test("STS-B targets round to multiples of 0.2") func stsBTargetsRoundToMultiplesOf02() throws {
         let task = try task(.stsb, .textToText)
         let rows = try #require(try Reference.json("tables/tables.json")["stsb_targets"]?.array)
         #expect(rows.count == 501)
@@ -90,7 +90,7 @@ import TextData
         }
     }
 
-    @Test func `texts are read as classes and numbers`() throws {
+    @Test("texts are read as classes and numbers") func textsAreReadAsClassesAndNumbers() throws {
         let rows = try Reference.json("tables/tables.json")["parse_mrpc_class_and_float"]?.array
         for row in try #require(rows) {
             let item = try #require(row.array)
@@ -100,7 +100,7 @@ import TextData
         }
     }
 
-    @Test func `exact match ignores the white space around`() throws {
+    @Test("exact match ignores the white space around") func exactMatchIgnoresTheWhiteSpaceAround() throws {
         let task = try Task(
             TaskSpecification(kind: .textToText, train: "unused"), style: .textToText, tokenizer: t5)
         let metrics = task.metrics(

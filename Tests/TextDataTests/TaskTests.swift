@@ -43,7 +43,7 @@ import TextData
 
         """
 
-    @Test func `MRPC in its official layout`() throws {
+    @Test("MRPC in its official layout") func mrpcInItsOfficialLayout() throws {
         let task = try glue(.mrpc, Self.mrpc)
         #expect(task.problem == .classification(labels: ["not_equivalent", "equivalent"]))
         let rows = try task.rows(contentsOf: task.specification.train)
@@ -62,7 +62,7 @@ import TextData
         #expect(task.preview(dataset, row: 1) == "[CLS] a [SEP] b [SEP] → not_equivalent")
     }
 
-    @Test func `the other GLUE layouts`() throws {
+    @Test("the other GLUE layouts") func theOtherGLUELayouts() throws {
         let stsb = try glue(.stsb, "index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n1\tc\td\t0\n")
         #expect(stsb.problem == .regression)
         #expect(try stsb.load(.train).labels == .scores([3.8, 0]))
@@ -74,7 +74,7 @@ import TextData
         #expect(dataset.typeIDs.allSatisfy { $0 == 0 })
     }
 
-    @Test func `GLUE for a text-to-text model`() throws {
+    @Test("GLUE for a text-to-text model") func glueForATextToTextModel() throws {
         let task = try glue(.mrpc, Self.mrpc, .textToText)
         #expect(task.problem == .generation)
         let dataset = try task.load(.train)
@@ -84,7 +84,8 @@ import TextData
         #expect(task.preview(dataset, row: 1) == "mrpc sentence1: a sentence2: b</s> → not_equivalent</s>")
     }
 
-    @Test func `a GLUE task also predicts from JSONL and from given texts`() throws {
+    @Test("a GLUE task also predicts from JSONL and from given texts")
+    func aGLUETaskAlsoPredictsFromJSONLAndFromGivenTexts() throws {
         let task = try glue(.mrpc, Self.mrpc)
         let file = try scratch.write(#"{"sentence1": "a", "sentence2": "b", "id": 7}"#, to: "input.jsonl")
         let rows = try task.rows(contentsOf: file, labelled: false)
@@ -98,7 +99,7 @@ import TextData
 
     // MARK: JSONL
 
-    @Test func `labels are sorted unless they are given`() throws {
+    @Test("labels are sorted unless they are given") func labelsAreSortedUnlessTheyAreGiven() throws {
         let text = """
             {"text": "the weather", "label": "weather"}
             {"text_a": "a", "text_b": "b", "label": "alarm"}
@@ -113,21 +114,23 @@ import TextData
         #expect(try given.load(.train).labels == .classes([1, 2, 0]))
     }
 
-    @Test func `integer labels are sorted by value`() throws {
+    @Test("integer labels are sorted by value") func integerLabelsAreSortedByValue() throws {
         let text = [10, 9, 2, 10].map { #"{"text": "a", "label": \#($0)}"# }.joined(separator: "\n")
         let task = try jsonl(.classification, text)
         #expect(task.specification.labels == ["2", "9", "10"])
         #expect(try task.load(.train).labels == .classes([2, 1, 0, 2]))
     }
 
-    @Test func `labels that differ only in normalisation stay apart`() throws {
+    @Test("labels that differ only in normalisation stay apart")
+    func labelsThatDifferOnlyInNormalisationStayApart() throws {
         let text = #"{"text": "a", "label": "\u00e9"}"# + "\n" + #"{"text": "a", "label": "e\u0301"}"#
         let task = try jsonl(.classification, text)
         #expect(task.specification.labels?.count == 2)
         #expect(try task.load(.train).labels == .classes([1, 0]))
     }
 
-    @Test func `a text-to-text model answers with labels, digits and numbers`() throws {
+    @Test("a text-to-text model answers with labels, digits and numbers")
+    func aTextToTextModelAnswersWithLabelsDigitsAndNumbers() throws {
         let text = """
             {"text": "a light", "label": "movie"}
             {"text_a": "a", "text_b": "b", "label": "light"}
@@ -146,7 +149,8 @@ import TextData
         #expect(try scores.load(.train).labels == .scores([-2.25]))
     }
 
-    @Test func `text to text keeps sources, targets and references`() throws {
+    @Test("text to text keeps sources, targets and references")
+    func textToTextKeepsSourcesTargetsAndReferences() throws {
         let long = String(repeating: "light ", count: 40)
         let text =
             #"{"source": "a light", "target": "the movie"}"# + "\n"

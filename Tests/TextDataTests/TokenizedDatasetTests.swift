@@ -12,8 +12,8 @@ import TextData
         TokenizedDataset(inputs: [[1], [2]], labels: .none),
     ]
 
-    @Test(arguments: 0..<4)
-    func `what is sent arrives`(index: Int) throws {
+    @Test("what is sent arrives", arguments: 0..<4)
+    func whatIsSentArrives(index: Int) throws {
         let dataset = Self.examples[index]
         let bytes = dataset.serialized()
         let copy = try TokenizedDataset(serialized: bytes)
@@ -26,7 +26,7 @@ import TextData
         #expect(throws: Failure.self) { try TokenizedDataset(serialized: bytes + [0]) }
     }
 
-    @Test func `damaged bytes never trap`() throws {
+    @Test("damaged bytes never trap") func damagedBytesNeverTrap() throws {
         let bytes = Self.examples[1].serialized()
         for index in bytes.indices {
             for value: UInt8 in [0, 1, 0x7F, 0x80, 0xFF] {
@@ -39,7 +39,7 @@ import TextData
         }
     }
 
-    @Test func `the fingerprint changes with every part`() {
+    @Test("the fingerprint changes with every part") func theFingerprintChangesWithEveryPart() {
         func fingerprint(
             _ inputs: [[Int32]] = [[1, 2], [3]], _ labels: TokenizedDataset.Labels = .classes([0, 1]),
             types: [[Int32]]? = nil, targets: [[Int32]]? = nil, truncated: Int = 0

@@ -30,7 +30,8 @@ import TextData
         tokenizer.encode(text).map { $0 == 0 ? "?" : tokenizer.decode([$0]) }.joined()
     }
 
-    @Test func `T5's published normaliser: strip, then double spaces`() throws {
+    @Test("T5's published normaliser: strip, then double spaces")
+    func t5sPublishedNormaliserStripThenDoubleSpaces() throws {
         let metaspace =
             #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}"#
         let tokenizer = try unigram(
@@ -51,14 +52,15 @@ import TextData
         #expect(spelled(tokenizer, "xy z") == "▁?▁?")
     }
 
-    @Test func `replacing a plain text`() throws {
+    @Test("replacing a plain text") func replacingAPlainText() throws {
         let tokenizer = try unigram(
             "abc", normalizer: #"{"type": "Replace", "pattern": {"String": "ab"}, "content": "c"}"#)
         #expect(spelled(tokenizer, "ababa") == "cca")
         #expect(spelled(tokenizer, "aab") == "ac")
     }
 
-    @Test func `added tokens swallow white space and respect words`() throws {
+    @Test("added tokens swallow white space and respect words")
+    func addedTokensSwallowWhiteSpaceAndRespectWords() throws {
         let tokenizer = try unigram(
             "ab_<m>",
             added: """
@@ -75,7 +77,7 @@ import TextData
         #expect(tokenizer.vocabularySize == 10)
     }
 
-    @Test func `added tokens in normalised text`() throws {
+    @Test("added tokens in normalised text") func addedTokensInNormalisedText() throws {
         let lower = """
             {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
              "lowercase": true}
@@ -89,7 +91,7 @@ import TextData
         #expect(tokenizer.encode("aBA") == [1, 4])
     }
 
-    @Test func `BERT's older post processor`() throws {
+    @Test("BERT's older post processor") func bertsOlderPostProcessor() throws {
         let file = try scratch.write(
             """
             {"normalizer": {"type": "BertNormalizer", "lowercase": false}, "pre_tokenizer": {"type": "BertPreTokenizer"},
@@ -106,7 +108,7 @@ import TextData
         #expect(tokenizer.decode([4, 5, 6]) == "ab .")
     }
 
-    @Test func `what is not built in is named`() throws {
+    @Test("what is not built in is named") func whatIsNotBuiltInIsNamed() throws {
         func message(_ body: () throws -> Tokenizer) -> String {
             failure { _ = try body() }?.message.replacing(scratch.path + "/", with: "") ?? "no failure"
         }
@@ -132,8 +134,8 @@ import TextData
             message { try Tokenizer(contentsOf: scratch.path + "/none") }.hasPrefix("none/tokenizer.json: "))
     }
 
-    @Test(arguments: TokenizerTests.names)
-    func `a file that is cut anywhere is an error`(name: String) throws {
+    @Test("a file that is cut anywhere is an error", arguments: TokenizerTests.names)
+    func aFileThatIsCutAnywhereIsAnError(name: String) throws {
         let file = name == "unigram_spiece" ? "spiece.model" : "tokenizer.json"
         let bytes = try readFile("\(TokenizerTests.directory(name))/\(file)")
         for part in 0..<20 {
@@ -142,8 +144,8 @@ import TextData
         }
     }
 
-    @Test(arguments: TokenizerTests.names)
-    func `any text has ids of the vocabulary`(name: String) throws {
+    @Test("any text has ids of the vocabulary", arguments: TokenizerTests.names)
+    func anyTextHasIdsOfTheVocabulary(name: String) throws {
         let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory(name))
         let random = CounterRandom(seed: 7, name: name)
         var draw: UInt64 = 0

@@ -46,14 +46,14 @@ import TextData
         }
     }
 
-    @Test func `BART is recognised by its vocabulary`() throws {
+    @Test("BART is recognised by its vocabulary") func bartIsRecognisedByItsVocabulary() throws {
         try writeTwoFiles(of: "bbpe_bart")
         try expectReference("bbpe_bart")
         let pair = try Tokenizer(contentsOf: scratch.path).encode(pair: ("a", "a"), maximumLength: 9)
         #expect(pair.ids.count == 6 && pair.ids[2...3] == [2, 2] && pair.typeIDs == [0, 0, 0, 0, 0, 0])
     }
 
-    @Test func `Qwen2 is named by its configuration`() throws {
+    @Test("Qwen2 is named by its configuration") func qwen2IsNamedByItsConfiguration() throws {
         let added = try #require(
             try Reference.json("tokenizers/bbpe_qwen2/tokenizer.json")["added_tokens"]?.array)
         let decoder = JSONValue.object(
@@ -65,7 +65,7 @@ import TextData
         try expectReference("bbpe_qwen2")
     }
 
-    @Test func `GPT-2 has one special token and no template`() throws {
+    @Test("GPT-2 has one special token and no template") func gpt2HasOneSpecialTokenAndNoTemplate() throws {
         try writeTwoFiles(of: "bbpe_qwen2")
         let tokenizer = try Tokenizer(contentsOf: scratch.path)
         let text = "I'LL see  12345\n\nit"
@@ -81,7 +81,8 @@ import TextData
         #expect(spaced.fingerprint != tokenizer.fingerprint)
     }
 
-    @Test func `100 sentinels follow a sentencepiece model unless its configuration says how many`() throws {
+    @Test("100 sentinels follow a sentencepiece model unless its configuration says how many")
+    func test100SentinelsFollowASentencepieceModelUnlessItsConfigurationSaysHowMany() throws {
         let bytes = try readFile(TokenizerTests.directory("unigram_spiece") + "/spiece.model")
         _ = try scratch.write(bytes, to: "spiece.model")
         let tokenizer = try Tokenizer(contentsOf: scratch.path)
@@ -93,11 +94,13 @@ import TextData
         #expect(tokenizer.decode([458] + tokenizer.encode("the")) == "the")
     }
 
-    @Test func `a model without a tokenizer reads characters`() {
+    @Test("a model without a tokenizer reads characters") func aModelWithoutATokenizerReadsCharacters() {
         let encoder = Tokenizer.characters(for: .encoder)
         #expect(encoder.vocabularySize == 100)
         let ids = encoder.encode("a b")
-        #expect(ids == [5, 5 + 0x61 - 0x20, 5, 5 + 0x62 - 0x20])
+        // The mark of a space, then "a" and "b", 65 and 66 places behind it.
+        let expected: [Int32] = [5, 70, 5, 71]
+        #expect(ids == expected)
         #expect(encoder.decode(ids) == "a b")
         #expect(encoder.encode(single: "a b", maximumLength: 9).ids == [3] + ids + [4])
         #expect(
@@ -105,7 +108,7 @@ import TextData
         #expect(encoder.encode("\u{E9}") == [5, 2])
     }
 
-    @Test func `what a sentencepiece file may not hold`() throws {
+    @Test("what a sentencepiece file may not hold") func whatASentencepieceFileMayNotHold() throws {
         func message(_ bytes: [UInt8]) throws -> String {
             _ = try scratch.write(bytes, to: "spiece.model")
             return failure { _ = try Tokenizer(contentsOf: scratch.path) }?
@@ -144,7 +147,7 @@ import TextData
         #expect(try Tokenizer(contentsOf: scratch.path).encode("  a ") == [2])
     }
 
-    @Test func `bad files are named`() throws {
+    @Test("bad files are named") func badFilesAreNamed() throws {
         func message() -> String {
             failure { _ = try Tokenizer(contentsOf: scratch.path) }?
                 .message.replacing(scratch.path + "/", with: "") ?? "no failure"

@@ -10,8 +10,8 @@ import TextData
     ]
     static func directory(_ name: String) -> String { "\(Reference.directory)/tokenizers/\(name)" }
 
-    @Test(arguments: TokenizerTests.names)
-    func `all reference strings have the expected ids and texts`(name: String) throws {
+    @Test("all reference strings have the expected ids and texts", arguments: TokenizerTests.names)
+    func allReferenceStringsHaveTheExpectedIdsAndTexts(name: String) throws {
         let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
         let vectors = try Reference.json("tokenizers/\(name)/vectors.json")
         let strings = try #require(vectors["strings"]?.array)
@@ -30,8 +30,8 @@ import TextData
         }
     }
 
-    @Test(arguments: TokenizerTests.names)
-    func `pairs are cut longest first`(name: String) throws {
+    @Test("pairs are cut longest first", arguments: TokenizerTests.names)
+    func pairsAreCutLongestFirst(name: String) throws {
         let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
         let pairs = try #require(try Reference.json("tokenizers/\(name)/vectors.json")["pairs"]?.array)
         #expect(pairs.count == 40)
@@ -50,7 +50,8 @@ import TextData
         #expect(cut > 5)
     }
 
-    @Test func `the older layout of the Unigram file gives the same ids`() throws {
+    @Test("the older layout of the Unigram file gives the same ids")
+    func theOlderLayoutOfTheUnigramFileGivesTheSameIds() throws {
         let new = try readFile(Self.directory("unigram_t5") + "/tokenizer.json")
         let map = try #require(
             try JSONValue(parsing: new, file: "new")["normalizer"]?["precompiled_charsmap"]?.string)
@@ -67,7 +68,7 @@ import TextData
         }
     }
 
-    @Test func `special tokens stay when one text is cut`() throws {
+    @Test("special tokens stay when one text is cut") func specialTokensStayWhenOneTextIsCut() throws {
         let t5 = try Tokenizer(contentsOf: Self.directory("unigram_t5"))
         let long = String(repeating: "light ", count: 50)
         let cut = t5.encode(single: long, maximumLength: 10)
@@ -79,7 +80,7 @@ import TextData
         #expect(bert.encode(single: long, maximumLength: 2).ids == [2, 3])
     }
 
-    @Test func `tokens are compared byte by byte`() throws {
+    @Test("tokens are compared byte by byte") func tokensAreComparedByteByByte() throws {
         let t5 = try Tokenizer(contentsOf: Self.directory("unigram_t5"))
         #expect(t5.id(of: "\u{E9}") == 270)
         #expect(t5.id(of: "e\u{301}") == nil)
@@ -89,7 +90,8 @@ import TextData
         #expect(t5.decode([8, 1], skippingSpecialTokens: false) == "a</s>")
     }
 
-    @Test func `the fingerprint changes with one byte of the file`() throws {
+    @Test("the fingerprint changes with one byte of the file")
+    func theFingerprintChangesWithOneByteOfTheFile() throws {
         let bytes = try readFile(Self.directory("wordpiece_bert") + "/tokenizer.json")
         let scratch = try ScratchDirectory()
         let same = try Tokenizer(file: try scratch.write(bytes, to: "same.json"))

@@ -241,7 +241,8 @@ import Testing
             message: ["WORKSHOP/train.jsonl: cannot be made: ", "is not a directory"]),
     ]
 
-    @Test(arguments: models + experiments + data + plans) func `one message and the right status`(
+    @Test("one message and the right status", arguments: models + experiments + data + plans)
+    func oneMessageAndTheRightStatus(
         _ item: Case
     ) throws {
         let workshop = try Workshop()
@@ -266,7 +267,7 @@ import Testing
         if !item.namesWorld { #expect(Set(messages).count == 1, "\(messages)") }
     }
 
-    @Test(arguments: [1, 4]) func `help and usage are told once`(ranks: Int) throws {
+    @Test("help and usage are told once", arguments: [1, 4]) func helpAndUsageAreToldOnce(ranks: Int) throws {
         let workshop = try Workshop()
         let help = try workshop.run(ranks: ranks, ["--help"])
         #expect(help.status == 0)
@@ -302,7 +303,7 @@ import Testing
         [(0..<3, [0, 1], [2, 2]), (3..<5, [2, 3], [2, 2])], microBatchCount: 2)
 
     /// A disk too small for the first epoch, and one that is full when the samples change hands.
-    @Test(arguments: [(1, 100), (4, 100), (4, 2800)]) func `a full disk while caching`(
+    @Test("a full disk while caching", arguments: [(1, 100), (4, 100), (4, 2800)]) func aFullDiskWhileCaching(
         ranks: Int, kibibytes: Int
     ) throws {
         let workshop = try Workshop()

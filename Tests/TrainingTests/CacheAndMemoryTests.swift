@@ -16,7 +16,8 @@ import Testing
         return try events.map { try #require($0["peak_bytes"]?["weights"]?.integer) }
     }
 
-    @Test func `the backbone's weights go, and samples move between stages`() throws {
+    @Test("the backbone's weights go, and samples move between stages")
+    func theBackbonesWeightsGoAndSamplesMoveBetweenStages() throws {
         let workshop = try Workshop()
         let pairs = try workshop.train(ranks: 4, "pairs", plan: Self.pairs)
         let together = try workshop.train(ranks: 4, "together", plan: Self.together)
@@ -64,7 +65,7 @@ import Testing
         for run in ["pairs", "together"] { #expect(!workshop.exists("\(run)/cache")) }
     }
 
-    @Test func `a kept cache has the documented form`() throws {
+    @Test("a kept cache has the documented form") func aKeptCacheHasTheDocumentedForm() throws {
         let workshop = try Workshop()
         let settings = ["cache.keep=true", "training.epochs=2"]
         _ = try workshop.train(ranks: 4, "run", plan: Self.pairs, settings: settings)
@@ -122,7 +123,7 @@ import Testing
     }
 
     /// The samples that were never computed are not looked for when the others change hands.
-    @Test func `a run that ends within its first epoch`() throws {
+    @Test("a run that ends within its first epoch") func aRunThatEndsWithinItsFirstEpoch() throws {
         let workshop = try Workshop()
         let settings = ["training.max_steps=3"]
         let run = try workshop.train(ranks: 4, "run", plan: Self.pairs, settings: settings)
@@ -145,7 +146,9 @@ import Testing
         #expect(samples == 3 * Workshop.miniBatchSize)
     }
 
-    @Test func `a decoder's cache has both stacks and the targets`() throws {
+    @Test("a decoder's cache has both stacks and the targets") func aDecodersCacheHasBothStacksAndTheTargets()
+        throws
+    {
         let workshop = try Workshop(.t5, .textToText)
         // Inside the decoder; no validation, so that nothing has to be written.
         let plan = Plan.of([(0..<5, [0], [8]), (5..<7, [1], [8])], microBatchCount: 1)

@@ -11,7 +11,8 @@ import Testing
 
     /// Bert through two stages, with a rate at which it learns something; the figures are those of the last
     /// epoch.
-    @Test func `evaluate and predict reproduce a run's last figures`() throws {
+    @Test("evaluate and predict reproduce a run's last figures")
+    func evaluateAndPredictReproduceARunsLastFigures() throws {
         let workshop = try Workshop()
         let plan = Plan.of([(0..<2, [0], [4]), (2..<5, [1], [4])], microBatchCount: 2)
         let run = try workshop.train(ranks: 2, "run", plan: plan, settings: ["training.learning_rate=0.01"])
@@ -52,7 +53,7 @@ import Testing
         #expect(try json(one.output)["text"]?.string == "our guest praised the album")
     }
 
-    @Test func `a regression's figures too`() throws {
+    @Test("a regression's figures too") func aRegressionsFiguresToo() throws {
         let workshop = try Workshop(.bertRegressor, .regression)
         let plan = Plan.of([(0..<2, [0], [8]), (2..<4, [1], [8])], microBatchCount: 1)
         let run = try workshop.train(ranks: 2, "run", plan: plan, settings: ["training.learning_rate=0.01"])
@@ -67,7 +68,8 @@ import Testing
         }
     }
 
-    @Test func `an adapter does not run beside another model`() throws {
+    @Test("an adapter does not run beside another model") func anAdapterDoesNotRunBesideAnotherModel() throws
+    {
         let workshop = try Workshop()
         _ = try workshop.train("run", plan: .alone(layerCount: 5), settings: ["training.max_steps=1"])
         var bytes = try workshop.read("model/model.safetensors")
@@ -80,7 +82,9 @@ import Testing
         #expect(outcome.errors.contains("model_hash"))
     }
 
-    @Test func `plan reads what profile wrote, without mpirun`() throws {
+    @Test("plan reads what profile wrote, without mpirun") func planReadsWhatProfileWroteWithoutMpirun()
+        throws
+    {
         let workshop = try Workshop()
         let profile = "\(workshop.path)/profile.json"
         let profiled = try workshop.run(
@@ -106,7 +110,8 @@ import Testing
         #expect(try RunLog("\(workshop.path)/run").events("step").count == 2)
     }
 
-    @Test func `runs do not overwrite each other, and train need not be said`() throws {
+    @Test("runs do not overwrite each other, and train need not be said")
+    func runsDoNotOverwriteEachOtherAndTrainNeedNotBeSaid() throws {
         let workshop = try Workshop()
         let steps = ["--set", "training.max_steps=3"]
         for arguments in [["train", workshop.experiment], [workshop.experiment], [workshop.experiment]] {

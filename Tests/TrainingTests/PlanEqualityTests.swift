@@ -81,7 +81,8 @@ import Testing
     /// The bound of the product is 1e-4; sums in another order account for a hundredth of that.
     private static let tolerance = 1e-5
 
-    @Test(arguments: cases) func `losses and figures of any plan are those of one rank`(_ item: Case) throws {
+    @Test("losses and figures of any plan are those of one rank", arguments: cases)
+    func lossesAndFiguresOfAnyPlanAreThoseOfOneRank(_ item: Case) throws {
         let workshop = try Workshop(item.model, item.task)
         let settings = ["training.dropout=\(item.dropout)"]
         let alone = Plan.alone(layerCount: item.layerCount)
@@ -125,7 +126,7 @@ import Testing
         print("plan equality, \(item.testDescription): largest relative difference of a loss \(largest)")
     }
 
-    @Test func `greedy texts are the same under every plan`() throws {
+    @Test("greedy texts are the same under every plan") func greedyTextsAreTheSameUnderEveryPlan() throws {
         let workshop = try Workshop(.t5, .textToText)
         // A rate at which the model learns to write words, so that texts differ and end.
         _ = try workshop.train(

@@ -7,14 +7,15 @@ import Training
 @Suite struct SampleOrderTests {
     private static let order = SampleOrder(sampleCount: 109, miniBatchSize: 8, isShuffled: true, seed: 42)
 
-    @Test(arguments: [1, 2, 7]) func `every sample once an epoch, the last mini-batch short`(epoch: Int) {
+    @Test("every sample once an epoch, the last mini-batch short", arguments: [1, 2, 7])
+    func everySampleOnceAnEpochTheLastMiniBatchShort(epoch: Int) {
         let batches = Self.order.miniBatches(epoch: epoch)
         #expect(Self.order.stepCount == 14)
         #expect(batches.map(\.count) == [Int](repeating: 8, count: 13) + [5])
         #expect(batches.flatMap { $0 }.sorted() == Array(0..<109))
     }
 
-    @Test func `a sample keeps its slot, its mini-batch changes`() {
+    @Test("a sample keeps its slot, its mini-batch changes") func aSampleKeepsItsSlotItsMiniBatchChanges() {
         let epochs = (1...3).map(Self.order.miniBatches)
         func slots(_ batches: [[Int]]) -> [Int: Int] {
             Dictionary(uniqueKeysWithValues: batches.flatMap { $0.enumerated().map { ($1, $0) } })
@@ -31,21 +32,22 @@ import Training
             })
     }
 
-    @Test func `the order repeats with the seed and changes with it`() {
+    @Test("the order repeats with the seed and changes with it")
+    func theOrderRepeatsWithTheSeedAndChangesWithIt() {
         let again = SampleOrder(sampleCount: 109, miniBatchSize: 8, isShuffled: true, seed: 42)
         let other = SampleOrder(sampleCount: 109, miniBatchSize: 8, isShuffled: true, seed: 43)
         #expect(again.miniBatches(epoch: 2) == Self.order.miniBatches(epoch: 2))
         #expect(other.miniBatches(epoch: 2) != Self.order.miniBatches(epoch: 2))
     }
 
-    @Test func `unshuffled, mini-batches are runs of rows`() {
+    @Test("unshuffled, mini-batches are runs of rows") func unshuffledMiniBatchesAreRunsOfRows() {
         let order = SampleOrder(sampleCount: 11, miniBatchSize: 4, isShuffled: false, seed: 1)
         for epoch in [1, 5] {
             #expect(order.miniBatches(epoch: epoch) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]])
         }
     }
 
-    @Test func `fewer samples than a mini-batch has slots`() {
+    @Test("fewer samples than a mini-batch has slots") func fewerSamplesThanAMiniBatchHasSlots() {
         let order = SampleOrder(sampleCount: 3, miniBatchSize: 8, isShuffled: true, seed: 1)
         #expect(order.stepCount == 1)
         #expect(order.miniBatches(epoch: 1).map { $0.sorted() } == [[0, 1, 2]])
@@ -56,7 +58,9 @@ import Training
     private static let plan = Plan.of(
         [(0..<2, [4, 0], [3, 1]), (2..<5, [1, 2, 5], [1, 0, 3])], microBatchCount: 2)
 
-    @Test func `a rank's place, and none for one that is left out`() throws {
+    @Test("a rank's place, and none for one that is left out") func aRanksPlaceAndNoneForOneThatIsLeftOut()
+        throws
+    {
         #expect(Placement(Self.plan, rank: 3) == nil)
         let first = try #require(Placement(Self.plan, rank: 0))
         #expect((first.stageIndex, first.position) == (0, 1))
@@ -67,7 +71,9 @@ import Training
     }
 
     /// In a short mini-batch the micro-batches fill in order and later parts are empty.
-    @Test(arguments: 0...8) func `every slot has one owner in every stage`(sampleCount: Int) throws {
+    @Test("every slot has one owner in every stage", arguments: 0...8) func everySlotHasOneOwnerInEveryStage(
+        sampleCount: Int
+    ) throws {
         for (index, stage) in Self.plan.stages.enumerated() {
             var owners: [Int: Int] = [:]
             for microBatch in 0..<2 {
@@ -87,7 +93,8 @@ import Training
     }
 
     /// What a rank sends to the next stage is what its members expect from it, slot for slot.
-    @Test(arguments: 0...8) func `overlaps agree from both sides and cover everything`(sampleCount: Int)
+    @Test("overlaps agree from both sides and cover everything", arguments: 0...8)
+    func overlapsAgreeFromBothSidesAndCoverEverything(sampleCount: Int)
         throws
     {
         for microBatch in 0..<2 {

@@ -13,8 +13,10 @@ import Training
         try ReferenceVerifier(paths: [path], techniques: techniques).run()
     }
 
-    @Test(arguments: ["bert_cls", "bert_reg", "t5_v1_0", "t5_v1_1"])
-    func `every group of a case is within its tolerance`(name: String) throws {
+    @Test(
+        "every group of a case is within its tolerance",
+        arguments: ["bert_cls", "bert_reg", "t5_v1_0", "t5_v1_1"])
+    func everyGroupOfACaseIsWithinItsTolerance(name: String) throws {
         let report = try verify("\(Self.references)/\(name)")
         #expect(report.passed, "\n\(report.table)")
         let groups = Set(report.rows.map { "\($0.part): \($0.group)" })
@@ -31,8 +33,9 @@ import Training
         }
     }
 
-    @Test(arguments: ["tokenizers/wordpiece_bert", "tokenizers/unigram_t5", "tables"])
-    func `tokenizers and tables`(path: String) throws {
+    @Test(
+        "tokenizers and tables", arguments: ["tokenizers/wordpiece_bert", "tokenizers/unigram_t5", "tables"])
+    func tokenizersAndTables(path: String) throws {
         let report = try verify("\(Self.references)/\(path)")
         #expect(report.passed, "\n\(report.table)")
         let groups =
@@ -44,7 +47,8 @@ import Training
         #expect(report.rows.map(\.group) == groups)
     }
 
-    @Test func `what this build cannot check fails and is never passed over`() throws {
+    @Test("what this build cannot check fails and is never passed over")
+    func whatThisBuildCannotCheckFailsAndIsNeverPassedOver() throws {
         let report = try verify("\(Self.references)/bert_reg", nil)
         #expect(!report.passed)
         let failed = report.rows.filter { !$0.passed }
@@ -53,10 +57,10 @@ import Training
 
         let all = try verify(Self.references, ["parallel_adapters"]).rows
         let subjects = Set(all.filter { !$0.passed }.map(\.subject))
-        #expect(subjects == ["bart_cls", "llama", "qwen2", "bbpe_bart", "bbpe_llama3", "bbpe_qwen2"])
+        #expect(subjects == ["bart_cls", "llama", "qwen2"])
     }
 
-    @Test func `paths with nothing to compare are errors`() throws {
+    @Test("paths with nothing to compare are errors") func pathsWithNothingToCompareAreErrors() throws {
         let copy = try CaseCopy("bert_reg")
         func message(_ path: String, _ techniques: [String]? = nil) -> String {
             do {
@@ -76,31 +80,33 @@ import Training
     }
 
     /// A file of the case, a tensor in it, and the group that must notice.
-    @Test(arguments: [
-        ("backbone", "batch1.encoder.b1", "activations"), ("backbone", "batch0.loss_f64", "losses"),
-        ("backbone", "batch0.logits", "activations"),
-        ("parallel_adapters", "prune.bert.encoder.layer.1.ffn", "pruning plan"),
-        ("parallel_adapters", "prune.residual", "pruning plan"),
-        ("parallel_adapters", "init.param.side.up.bias", "initial tensors"),
-        ("parallel_adapters", "perturbed.batch0.encoder.u1", "activations"),
-        ("parallel_adapters", "perturbed.batch0.z", "activations"),
-        ("parallel_adapters", "perturbed.loss_f64", "losses"),
-        ("parallel_adapters", "init.grad.classifier.bias", "gradients"),
-        ("parallel_adapters", "perturbed.grad.side.encoder.gate.2", "gradients"),
-        ("parallel_adapters", "init.after_f64", "20-step trajectories"),
-        ("parallel_adapters", "perturbed.trajectory_f64", "20-step trajectories"),
-        ("parallel_adapters", "perturbed.param_after.side.up.weight", "parameters after"),
-        ("batches", "batch0.input_ids", "token ids"),
-    ])
-    func `a changed number fails its group`(file: String, tensor: String, group: String) throws {
+    @Test(
+        "a changed number fails its group",
+        arguments: [
+            ("backbone", "batch1.encoder.b1", "activations"), ("backbone", "batch0.loss_f64", "losses"),
+            ("backbone", "batch0.logits", "activations"),
+            ("parallel_adapters", "prune.bert.encoder.layer.1.ffn", "pruning plan"),
+            ("parallel_adapters", "prune.residual", "pruning plan"),
+            ("parallel_adapters", "init.param.side.up.bias", "initial tensors"),
+            ("parallel_adapters", "perturbed.batch0.encoder.u1", "activations"),
+            ("parallel_adapters", "perturbed.batch0.z", "activations"),
+            ("parallel_adapters", "perturbed.loss_f64", "losses"),
+            ("parallel_adapters", "init.grad.classifier.bias", "gradients"),
+            ("parallel_adapters", "perturbed.grad.side.encoder.gate.2", "gradients"),
+            ("parallel_adapters", "init.after_f64", "20-step trajectories"),
+            ("parallel_adapters", "perturbed.trajectory_f64", "20-step trajectories"),
+            ("parallel_adapters", "perturbed.param_after.side.up.weight", "parameters after"),
+            ("batches", "batch0.input_ids", "token ids"),
+        ])
+    func aChangedNumberFailsItsGroup(file: String, tensor: String, group: String) throws {
         let copy = try CaseCopy("bert_reg")
         try copy.change(tensor, in: file)
         let report = try verify(copy.directory)
         #expect(report.rows.contains { !$0.passed && $0.group == group }, "\n\(report.table)")
     }
 
-    @Test(arguments: [Float.nan, .infinity])
-    func `what is no number is infinitely wrong`(value: Float) throws {
+    @Test("what is no number is infinitely wrong", arguments: [Float.nan, .infinity])
+    func whatIsNoNumberIsInfinitelyWrong(value: Float) throws {
         let copy = try CaseCopy("bert_reg")
         try copy.change("perturbed.batch0.encoder.a1", in: "parallel_adapters", to: value)
         let report = try verify(copy.directory)
@@ -112,7 +118,9 @@ import Training
         #expect(report.table.contains(" inf "))
     }
 
-    @Test func `listed files that are missing or damaged fail`() throws {
+    @Test("listed files that are missing or damaged fail") func listedFilesThatAreMissingOrDamagedFail()
+        throws
+    {
         for file in ["backbone.safetensors", "parallel_adapters.safetensors", "checkpoint/model.safetensors"]
         {
             let copy = try CaseCopy("bert_reg")
@@ -127,7 +135,7 @@ import Training
         }
     }
 
-    @Test func `rows as JSON and as text`() throws {
+    @Test("rows as JSON and as text") func rowsAsJSONAndAsText() throws {
         let report = try verify("\(Self.references)/tables")
         let row = try #require(report.json.array?.first)
         #expect(row["subject"]?.string == "tables" && row["passed"]?.bool == true)
