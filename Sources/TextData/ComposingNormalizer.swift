@@ -6,11 +6,28 @@ import Foundation
 /// marks that come of a decomposition (U+0F73 twice) and leaves a syllable and the final consonant after it apart.
 struct ComposingNormalizer: Normalizer {
     func normalize(_ text: [UInt8]) -> [UInt8] {
-        // Below U+0300 (lead byte 0xCC) everything is composed already.
-        guard text.contains(where: { $0 >= 0xCC }) else { return text }
+        guard text.contains(where: Self.mayChange) else { return text }
+        var out: [UInt8] = []
+        out.reserveCapacity(text.count)
+        var index = 0
+        while let first = text[index...].firstIndex(where: { $0 >= 0x80 }) {
+            // ASCII composes with what follows it and never with what stands before.
+            let start = max(index, first - 1)
+            let end = text[first...].firstIndex { $0 < 0x80 } ?? text.count
+            out += text[index..<start]
+            let run = text[start..<end]
+            if run.contains(where: Self.mayChange) { out += Self.compose(run) } else { out += run }
+            index = end
+        }
+        return out + text[index...]
+    }
+
+    /// Whether a byte begins a scalar from U+0300 on; everything below is composed already.
+    private static func mayChange(_ byte: UInt8) -> Bool { byte >= 0xCC }
+
+    private static func compose(_ text: ArraySlice<UInt8>) -> String.UTF8View {
         let decomposed = String(decoding: text, as: UTF8.self).decomposedStringWithCanonicalMapping
-        let composed = Self.ordered(decomposed).precomposedStringWithCanonicalMapping
-        return Array(Self.joiningHangul(composed).utf8)
+        return joiningHangul(ordered(decomposed).precomposedStringWithCanonicalMapping).utf8
     }
 
     /// The text with every run of marks in the order of their combining classes, equal classes as they stand.

@@ -167,6 +167,9 @@ import TextData
             extra: #", "unk_token": "<unk>""#, top: #", "normalizer": {"type": "NFC"}"#)
         #expect(tokenizer.encode("e\u{301}\u{E9}") == [1, 1])
         #expect(tokenizer.encode("\u{AC00}\u{11A8}\u{1100}\u{1161}\u{11A8}\u{1100}\u{1161}") == [2, 2, 3])
+        // Each run is composed by itself, together with the ASCII character before it.
+        #expect(tokenizer.encode("e\u{301}e\u{301}e\u{301}") == [1, 1, 1])
+        #expect(tokenizer.encode("\u{E9}e\u{301}") == [1, 1])
         // A second final consonant stays by itself.
         #expect(tokenizer.encode("\u{AC01}\u{11A8}") == [2, 0])
     }
