@@ -6,6 +6,7 @@ import TensorCore
 /// It always runs in inference mode; with dropout its activations would not be invariants of the sample and could not
 /// be cached.
 public final class BackboneSlice {
+    private let firstStack: StackKind
     private let embeddings: [StackKind: any EmbeddingLayer]
     private let blocks: StackBlocks
     /// The encoder's final norm, on the stage where the decoder begins.
@@ -20,6 +21,7 @@ public final class BackboneSlice {
                 encoderNorm = try family.finalNorm(.encoder).map { try Norm($0, source) }
             }
         }
+        firstStack = family.stacks[0].kind
         self.embeddings = embeddings
         self.encoderNorm = encoderNorm
         blocks = try StackBlocks(family, steps, source)
@@ -34,7 +36,7 @@ public final class BackboneSlice {
         switch step {
         case .embedding(let stack):
             let hidden = embeddings[stack]!(batch.tokens(stack))
-            guard let lane else { return Lane(hidden: hidden) }
+            guard let lane, stack != firstStack else { return Lane(hidden: hidden) }
             // In generation the encoder's result is already there, from the first token on.
             let memory = lane.encoderOutput ?? encoderNorm.map { $0(lane.hidden) } ?? lane.hidden
             return Lane(hidden: hidden, encoderOutput: memory)

@@ -29,9 +29,7 @@ public struct BertFamily: ModelFamily {
         typeCount = try integer("type_vocab_size", 2)
         epsilon = Float(try configuration.optional("layer_norm_eps")?.number(in: 0...1) ?? 1e-12)
         dropout = try configuration.optional("hidden_dropout_prob")?.number(in: 0...0.99) ?? 0.1
-        let function =
-            try configuration.optional("hidden_act")?.choice(["gelu", "gelu_new", "relu", "silu"]) ?? "gelu"
-        activation = ActivationFunction(rawValue: function)!
+        activation = try ActivationFunction(configuration.optional("hidden_act"), default: .gelu)
         if let type = configuration.optional("position_embedding_type"), try type.string() != "absolute" {
             throw type.failure(expected: "\"absolute\"")
         }
@@ -58,11 +56,18 @@ public struct BertFamily: ModelFamily {
     public var generationTokens: GenerationTokens? { nil }
     public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
     public var optionalPrefix: String? { "bert." }
-    public var head: HeadDescription { HeadDescription(languageModel: nil, poolerName: "bert.pooler.dense") }
+    public var head: HeadDescription {
+        HeadDescription(
+            languageModel: nil,
+            classifier: ClassifierDescription(
+                token: .first, hidden: ("bert.pooler.dense", isTrained: false), output: "classifier",
+                hasBias: true))
+    }
 
     public func reduced(by k: Int) throws -> BertFamily { try BertFamily(self, reducedBy: k) }
     public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
     public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
+    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
     public func tiedNames(of name: String) -> [String] { [] }
 
     public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
@@ -75,8 +80,9 @@ public struct BertFamily: ModelFamily {
                     key: prefix + "attention.self.key", value: prefix + "attention.self.value",
                     output: prefix + "attention.output.dense",
                     norm: norm(prefix + "attention.output.LayerNorm"),
-                    hasBias: true, headCount: headCount, keyValueHeadCount: headCount, headSize: headSize,
-                    scale: 1 / Float(headSize).squareRoot(), isCausal: false, usesPositionTable: false)
+                    hasInputBias: true, hasOutputBias: true, headCount: headCount,
+                    keyValueHeadCount: headCount, headSize: headSize,
+                    scale: 1 / Float(headSize).squareRoot(), isCausal: false, positions: .none)
             ],
             feedForward: FeedForwardDescription(
                 inputs: [prefix + "intermediate.dense"], output: prefix + "output.dense",

@@ -11,31 +11,37 @@ public struct KeysAndValues {
 /// encoder's, computed once.
 public final class BlockCache {
     private let capacity: Int
-    private var length = 0
+    /// Tokens of each sequence so far.
+    private var lengths: [Int] = []
     private var own: (keys: Tensor, values: Tensor)?
     private var cross: KeysAndValues?
 
     /// - Parameter capacity: tokens that a sequence can grow to.
     public init(capacity: Int) { self.capacity = capacity }
 
-    /// Appends one token's keys and values to every sequence and returns all so far.
+    /// Appends each sequence's new keys and values, of a prompt or of one token, and returns all so far.
     func appendSelf(_ new: KeysAndValues) -> KeysAndValues {
-        let sequences = new.spans.count
-        precondition(new.keys.rows == sequences && length < capacity, "one token a sequence and step")
         let width = new.keys.columns
         if own == nil {
-            let make = { Tensor(rows: sequences * self.capacity, columns: width, ledger: new.keys.ledger) }
+            lengths = new.spans.map { _ in 0 }
+            let rows = new.spans.count * capacity
+            let make = { Tensor(rows: rows, columns: width, ledger: new.keys.ledger) }
             own = (make(), make())
         }
+        precondition(new.spans.count == lengths.count, "the sequences with which the generation began")
         let (keys, values) = own!
-        for i in 0..<sequences {
-            let place = (i * capacity + length) * width
-            (keys.pointer + place).update(from: new.keys.pointer + i * width, count: width)
-            (values.pointer + place).update(from: new.values.pointer + i * width, count: width)
+        for (i, span) in new.spans.enumerated() {
+            precondition(lengths[i] + span.count <= capacity, "more tokens than the cache was made for")
+            let (to, from, count) = (
+                (i * capacity + lengths[i]) * width, span.lowerBound * width, span.count * width
+            )
+            (keys.pointer + to).update(from: new.keys.pointer + from, count: count)
+            (values.pointer + to).update(from: new.values.pointer + from, count: count)
+            lengths[i] += span.count
         }
-        length += 1
         return KeysAndValues(
-            keys: keys, values: values, spans: (0..<sequences).map { $0 * capacity..<$0 * capacity + length })
+            keys: keys, values: values,
+            spans: lengths.enumerated().map { $0 * capacity..<$0 * capacity + $1 })
     }
 
     /// The encoder's keys and values, computed at the first step.

@@ -21,14 +21,25 @@ public struct AttentionDescription: Sendable {
     public let value: String
     public let output: String
     public let norm: NormDescription
-    public let hasBias: Bool
+    /// Whether query, key and value have biases.
+    public let hasInputBias: Bool
+    public let hasOutputBias: Bool
     public let headCount: Int
     public let keyValueHeadCount: Int
     public let headSize: Int
     public let scale: Float
     public let isCausal: Bool
-    /// Whether the stack's position table is added to the scores.
-    public let usesPositionTable: Bool
+    public let positions: Positions
+
+    /// How the sub-layer knows where tokens stand.
+    public enum Positions: Sendable {
+        /// From its input alone.
+        case none
+        /// The stack's table of distances is added to the scores.
+        case distanceTable
+        /// Queries and keys are rotated by the stack's frequencies.
+        case rotary
+    }
 }
 
 /// A feed-forward sub-layer: one input matrix, or two when the activation gates the second.

@@ -93,6 +93,12 @@ public struct CheckpointSource: ParameterSource {
     @discardableResult
     public func check(_ name: String, _ shape: [Int]) throws -> String {
         guard let stored = storedName(of: name) else {
+            if family.zeroWhenAbsent.contains(name) {
+                let zeros = Tensor(
+                    rows: 1, columns: shape.reduce(1, *), category: .weights, ledger: ledger)
+                zeros.fill(0)
+                return zeros
+            }
             throw Failure.configuration(
                 "\(checkpoint.directory): the tensor \"\(name)\" is missing from the checkpoint")
         }

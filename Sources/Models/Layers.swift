@@ -18,6 +18,12 @@ public struct Dense {
     func callAsFunction(_ x: Tensor) -> Tensor { linear(x, weight: weight, bias: bias) }
 }
 
+/// A row of the token table for each token, without scale or position: where T5 and Llama start.
+struct TokenEmbedding: EmbeddingLayer {
+    let table: Tensor
+    func callAsFunction(_ tokens: TokenRows) -> Tensor { embedding([(table, tokens.ids)]) }
+}
+
 /// LayerNorm or RMSNorm, whichever the family describes.
 public struct Norm {
     private let description: NormDescription

@@ -4,7 +4,7 @@ import TensorCore
 public enum Targets: Sendable, Equatable {
     case classes([Int32])
     case scores([Float])
-    /// One token for each decoder row.
+    /// One token for each of the batch's target rows.
     case tokens([Int32])
     /// Nothing: prediction.
     case none
@@ -27,22 +27,35 @@ public struct MicroBatch: Sendable {
     public let input: TokenRows
     /// Rows of each sample's input.
     public let inputSpans: [Range<Int>]
-    /// The decoder's input tokens: the target shifted right. Empty for encoder models.
+    /// The decoder's input tokens: the target shifted right. Empty for models of one stack, which read `input`.
     public let decoderInput: TokenRows
     public let decoderSpans: [Range<Int>]
     public let targets: Targets
+    /// Rows of the last stack from which a language model predicts, in the order of its targets: all of a decoder beside
+    /// an encoder, those with a label in a decoder-only model. No other rows go through the head.
+    public let targetRows: [Int]
 
     /// Packs samples.
     ///
     /// - Parameters: `inputs` and `types` are each sample's tokens; `decoderInputs` each sample's decoder tokens, none for
-    ///   encoder models.
+    ///   models of one stack; `targetRows` the rows to predict from, nil for all; `firstPositions` the place in its
+    ///   sequence of each sample's first decoder token (of its first input token without `decoderInputs`), nil for 0: in
+    ///   a generation, the tokens that the caches hold.
     public init(
-        sampleIDs: [Int], inputs: [[Int32]], types: [[Int32]], decoderInputs: [[Int32]] = [], targets: Targets
+        sampleIDs: [Int], inputs: [[Int32]], types: [[Int32]], decoderInputs: [[Int32]] = [],
+        targets: Targets,
+        targetRows: [Int]? = nil, firstPositions: [Int]? = nil
     ) {
         self.sampleIDs = sampleIDs
-        (input, inputSpans) = Self.pack(inputs, types)
-        (decoderInput, decoderSpans) = Self.pack(decoderInputs, decoderInputs.map { $0.map { _ in 0 } })
+        let isOneStack = decoderInputs.isEmpty
+        (input, inputSpans) = Self.pack(inputs, types, from: isOneStack ? firstPositions : nil)
+        (decoderInput, decoderSpans) = Self.pack(
+            decoderInputs, decoderInputs.map { $0.map { _ in 0 } }, from: firstPositions)
         self.targets = targets
+        self.targetRows = targetRows ?? Array(0..<(isOneStack ? input : decoderInput).ids.count)
+        if case .tokens(let tokens) = targets {
+            precondition(tokens.count == self.targetRows.count, "one target for each target row")
+        }
     }
 
     /// Tokens that are computed, encoder and decoder.
@@ -57,7 +70,9 @@ public struct MicroBatch: Sendable {
         stack == .encoder || decoderSpans.isEmpty ? input : decoderInput
     }
 
-    private static func pack(_ sequences: [[Int32]], _ types: [[Int32]]) -> (TokenRows, [Range<Int>]) {
+    private static func pack(
+        _ sequences: [[Int32]], _ types: [[Int32]], from firstPositions: [Int]?
+    ) -> (TokenRows, [Range<Int>]) {
         var start = 0
         let spans = sequences.map { sequence in
             defer { start += sequence.count }
@@ -65,7 +80,10 @@ public struct MicroBatch: Sendable {
         }
         let rows = TokenRows(
             ids: Array(sequences.joined()), typeIDs: Array(types.joined()),
-            positions: sequences.flatMap { (0..<Int32($0.count)) })
+            positions: sequences.indices.flatMap { i in
+                let first = Int32(firstPositions?[i] ?? 0)
+                return first..<first + Int32(sequences[i].count)
+            })
         return (rows, spans)
     }
 }

@@ -13,7 +13,7 @@ public struct StackDescription: Sendable, Equatable {
 /// What a model family is: sizes from `config.json`, names of tensors, and the description of every part. All families
 /// are run by the same layers; a family's file holds no arithmetic but its embedding and its positions.
 public protocol ModelFamily: Sendable {
-    /// "bert", "t5".
+    /// "bert", "t5", "bart", "llama", "qwen2".
     var name: String { get }
     var hiddenSize: Int { get }
     var vocabularySize: Int { get }
@@ -23,7 +23,7 @@ public protocol ModelFamily: Sendable {
     var dropout: Double { get }
     /// How a decoder begins and ends a text; nil for encoder models.
     var generationTokens: GenerationTokens? { get }
-    /// The longest input that the position embeddings allow; nil when there is no limit.
+    /// The longest input that the position embeddings allow, or were trained for; nil when there is no limit.
     var maximumPositions: Int? { get }
     /// Blocks of a stack, described: their tensors' names, shapes and arithmetic.
     func block(_ stack: StackKind, _ index: Int) -> BlockDescription
@@ -31,11 +31,14 @@ public protocol ModelFamily: Sendable {
     func finalNorm(_ stack: StackKind) -> NormDescription?
     /// The learned relative-position table of a stack; nil when the family has none.
     func positionTable(_ stack: StackKind) -> PositionTableDescription?
+    /// The frequencies of a stack's rotary positions, one for each pair of a head's dimensions; nil when the family has
+    /// none. Reduced by k, every k-th of them.
+    func rotaryFrequencies(_ stack: StackKind) -> [Float]?
     /// The token embedding, whose columns rank the residual channels for pruning.
     var tokenEmbeddingName: String { get }
     /// Builds what a stack starts from.
     func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
-    /// What stands between the last hidden state and a task: a language model's matrix, or a pooler.
+    /// What stands between the last hidden state and a task.
     var head: HeadDescription { get }
     /// The same family with hidden size, head size and feed-forward width divided by k; heads stay.
     ///
@@ -45,12 +48,16 @@ public protocol ModelFamily: Sendable {
     func tiedNames(of name: String) -> [String]
     /// A prefix that published files may lack ("bert.").
     var optionalPrefix: String? { get }
+    /// Tensors that published files may lack altogether, and are zero then.
+    var zeroWhenAbsent: Set<String> { get }
 }
 
 /// The tokens between which a decoder writes.
 public struct GenerationTokens: Sendable, Equatable {
-    public let start: Int32
-    public let end: Int32
+    /// What a decoder reads first; nil for a decoder-only model, which continues its input.
+    public let start: Int32?
+    /// Any of these ends the text.
+    public let ends: [Int32]
 }
 
 /// The start of a stack: token ids in, b_0 out.
@@ -69,10 +76,40 @@ public struct TokenRows: Sendable {
 
 /// What the last stage needs to turn hidden states into predictions.
 public struct HeadDescription: Sendable {
-    /// A frozen language-model matrix [vocabulary, d] and the factor on its input; nil for encoder models.
-    public let languageModel: (name: String, inputScale: Float)?
-    /// A frozen pooler [d, d] with tanh, for classification from the first token; nil when the family has none.
-    public let poolerName: String?
+    /// nil for encoder models.
+    public let languageModel: LanguageModelDescription?
+    public let classifier: ClassifierDescription
+}
+
+/// A frozen language-model head: (z · inputScale) Wᵀ + b.
+public struct LanguageModelDescription: Sendable {
+    /// The matrix [vocabulary, d].
+    public let weight: String
+    public let inputScale: Float
+    /// A bias [1, vocabulary]; nil when the family has none.
+    public let bias: String?
+
+    init(weight: String, inputScale: Float = 1, bias: String? = nil) {
+        self.weight = weight
+        self.inputScale = inputScale
+        self.bias = bias
+    }
+}
+
+/// A classifier on one token of the last stack: output(tanh(hidden z)), or output(z). The output is always trained.
+public struct ClassifierDescription: Sendable {
+    /// Which token it reads. Under an encoder-decoder model the decoder's row of that place.
+    public enum Token: Sendable {
+        case first
+        case last
+        /// The last of this id among the input's tokens.
+        case lastOccurrence(of: Int32)
+    }
+    public let token: Token
+    /// A matrix [d, d] under a tanh: a frozen pooler, or a part of the classifier that is trained with it.
+    public let hidden: (name: String, isTrained: Bool)?
+    public let output: String
+    public let hasBias: Bool
 }
 
 /// A step of the forward pass. A planner layer is one step or, where a decoder begins, two.
@@ -112,6 +149,8 @@ extension ModelFamily {
     /// The steps of a range of planner layers.
     public func steps(of layers: Range<Int>) -> [LayerStep] { plannerLayers[layers].flatMap(\.steps) }
 
+    public var zeroWhenAbsent: Set<String> { [] }
+
     public var lastStack: StackDescription { stacks[stacks.count - 1] }
 
     public func blockCount(_ stack: StackKind) -> Int { stacks.first { $0.kind == stack }?.blockCount ?? 0 }
@@ -126,8 +165,25 @@ public func readModelFamily(_ configuration: JSONReader) throws -> any ModelFami
     switch try type.string() {
     case "bert": return try BertFamily(object)
     case "t5": return try T5Family(object)
-    default: throw type.failure(expected: "one of \"bert\", \"t5\"")
+    case "bart": return try BartFamily(object)
+    case "llama", "qwen2": return try LlamaFamily(object)
+    default: throw type.failure(expected: "one of \"bert\", \"t5\", \"bart\", \"llama\", \"qwen2\"")
     }
+}
+
+extension ActivationFunction {
+    /// Reads a configuration's name of an activation function.
+    init(_ name: JSONReader?, default function: ActivationFunction) throws {
+        let known = try name?.choice(["gelu", "gelu_new", "relu", "silu"])
+        self = known.flatMap(ActivationFunction.init(rawValue:)) ?? function
+    }
+}
+
+/// Reads one token id or a list of them; empty when the key is absent.
+func readTokens(_ configuration: JSONObjectReader, _ key: String) throws -> [Int32] {
+    guard let value = configuration.optional(key) else { return [] }
+    let ids = if case .array = value.value { try value.array() } else { [value] }
+    return try ids.map { Int32(try $0.integer(in: 0...Int(Int32.max))) }
 }
 
 /// Divides a size by the reduction factor, or says which size it does not divide.

@@ -38,7 +38,7 @@ public struct RandomSource: ParameterSource {
         let rows = shape.count > 1 ? shape[0] : 1
         let tensor = Tensor(
             rows: rows, columns: shape.reduce(1, *) / max(1, rows), category: .weights, ledger: ledger)
-        if shape.count == 1 {
+        if shape.count == 1 || name.hasSuffix("bias") {
             tensor.fill(name.hasSuffix("bias") ? 0 : 1)
         } else {
             fillNormal(

@@ -88,7 +88,7 @@ public final class SideNetwork {
         case .embedding(let stack):
             let hidden = downProjections[step]!(
                 drop(b, dropout, "\(stack.rawValue).embedding", spans: batch.spans(stack)))
-            guard let lane else { return Lane(hidden: hidden) }
+            guard let lane, stack != family.stacks[0].kind else { return Lane(hidden: hidden) }
             let memory =
                 lane.encoderOutput
                 ?? drop(

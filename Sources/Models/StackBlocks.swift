@@ -28,9 +28,13 @@ public struct HiddenState {
 struct StackBlocks {
     private var blocks: [LayerStep: TransformerBlock] = [:]
     private var positionBiases: [StackKind: PositionBias] = [:]
+    private var rotaryAngles: [StackKind: RotaryAngles] = [:]
 
     init(_ family: any ModelFamily, _ steps: [LayerStep], _ source: any ParameterSource) throws {
         for case .block(let stack, let index) in steps {
+            if rotaryAngles[stack] == nil, let frequencies = family.rotaryFrequencies(stack) {
+                rotaryAngles[stack] = RotaryAngles(frequencies)
+            }
             blocks[.block(stack, index)] = try TransformerBlock(family.block(stack, index), source)
             if positionBiases[stack] == nil, let table = family.positionTable(stack) {
                 positionBiases[stack] = PositionBias(
@@ -49,8 +53,28 @@ struct StackBlocks {
     ) -> Tensor {
         let context = BlockContext(
             spans: batch.spans(stack), memory: memory, memorySpans: batch.inputSpans,
-            positionBias: positionBiases[stack], dropout: dropout, cache: cache)
+            positionBias: positionBiases[stack],
+            rotary: rotaryAngles[stack]?(batch.tokens(stack).positions, x.ledger), dropout: dropout,
+            cache: cache)
         return blocks[.block(stack, index)]!(x, context)
+    }
+}
+
+/// A stack's rotary angles, for as many positions as any batch so far had: all layers read one table.
+private final class RotaryAngles {
+    private let frequencies: [Float]
+    private var table: RotaryTable?
+
+    init(_ frequencies: [Float]) { self.frequencies = frequencies }
+
+    func callAsFunction(_ positions: [Int32], _ ledger: Ledger) -> (table: RotaryTable, positions: [Int32]) {
+        let needed = Int(positions.max() ?? 0) + 1
+        if let table, table.positionCount >= needed { return (table, positions) }
+        // Twice what was there: a generation asks for one more position at every token.
+        let count = max(needed, 2 * (table?.positionCount ?? 32))
+        let made = RotaryTable(frequencies: frequencies, positionCount: count, ledger: ledger)
+        table = made
+        return (made, positions)
     }
 }
 

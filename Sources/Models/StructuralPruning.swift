@@ -41,8 +41,6 @@ public enum StructuralPruning {
         let attentions = try zip(full.attentions, reduced.attentions).map { attention, small in
             let (h, kvHeads) = (attention.headSize, attention.keyValueHeadCount)
             let width = attention.headCount * h
-            let query = rowScores(try backbone.parameter(attention.query + ".weight", [width, d]))
-            let key = rowScores(try backbone.parameter(attention.key + ".weight", [kvHeads * h, d]))
             let value = rowScores(try backbone.parameter(attention.value + ".weight", [kvHeads * h, d]))
             let output = columnScores(try backbone.parameter(attention.output + ".weight", [d, width]))
             let groupSize = attention.headCount / kvHeads
@@ -56,7 +54,17 @@ public enum StructuralPruning {
                     return top(scores, small.headSize)
                 }
             }
-            return (attention.kind, perHead(key, query), perHead(value, output))
+            let qk: [[Int]]
+            if attention.positions == .rotary {
+                // The side network turns by every k-th frequency, so these pairs stay whatever they weigh.
+                let pairs = Array(stride(from: 0, to: h / 2, by: h / small.headSize))
+                qk = [[Int]](repeating: pairs + pairs.map { $0 + h / 2 }, count: kvHeads)
+            } else {
+                let query = rowScores(try backbone.parameter(attention.query + ".weight", [width, d]))
+                let key = rowScores(try backbone.parameter(attention.key + ".weight", [kvHeads * h, d]))
+                qk = perHead(key, query)
+            }
+            return (attention.kind, qk, perHead(value, output))
         }
         let width = full.feedForward.width
         var units = columnScores(try backbone.parameter(full.feedForward.output + ".weight", [d, width]))
@@ -102,11 +110,13 @@ public enum StructuralPruning {
             ]
             for (name, rows, count) in inputs {
                 try take(name + ".weight", [count * h, d], rows: rows, columns: residual)
-                if attention.hasBias { try take(name + ".bias", [count * h], rows: nil, columns: rows) }
+                if attention.hasInputBias { try take(name + ".bias", [count * h], rows: nil, columns: rows) }
             }
             try take(
                 attention.output + ".weight", [d, heads * h], rows: residual, columns: rows(kept.vo, heads))
-            if attention.hasBias { try take(attention.output + ".bias", [d], rows: nil, columns: residual) }
+            if attention.hasOutputBias {
+                try take(attention.output + ".bias", [d], rows: nil, columns: residual)
+            }
             try norm(attention.norm)
         }
         let (feedForward, units) = (full.feedForward, plan.feedForward)

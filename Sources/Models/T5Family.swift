@@ -35,7 +35,7 @@ public struct T5Family: ModelFamily {
         maximumDistance = try integer("relative_attention_max_distance", 128)
         generationTokens = GenerationTokens(
             start: Int32(try integer("decoder_start_token_id", integer("pad_token_id", 0, from: 0), from: 0)),
-            end: Int32(try integer("eos_token_id", 1, from: 0)))
+            ends: [Int32(try integer("eos_token_id", 1, from: 0))])
         epsilon = Float(try configuration.optional("layer_norm_epsilon")?.number(in: 0...1) ?? 1e-6)
         dropout = try configuration.optional("dropout_rate")?.number(in: 0...0.99) ?? 0.1
         isTied = try configuration.optional("tie_word_embeddings")?.bool() ?? true
@@ -76,10 +76,13 @@ public struct T5Family: ModelFamily {
 
     /// Tied (v1.0): the embedding serves as the head's matrix and its input is scaled by d^-½.
     public var head: HeadDescription {
-        isTied
-            ? HeadDescription(
-                languageModel: (tokenEmbeddingName, 1 / Float(hiddenSize).squareRoot()), poolerName: nil)
-            : HeadDescription(languageModel: ("lm_head.weight", 1), poolerName: nil)
+        HeadDescription(
+            languageModel: isTied
+                ? LanguageModelDescription(
+                    weight: tokenEmbeddingName, inputScale: 1 / Float(hiddenSize).squareRoot())
+                : LanguageModelDescription(weight: "lm_head.weight"),
+            classifier: ClassifierDescription(token: .first, hidden: nil, output: "classifier", hasBias: true)
+        )
     }
 
     public func reduced(by k: Int) throws -> T5Family { try T5Family(self, reducedBy: k) }
@@ -96,6 +99,8 @@ public struct T5Family: ModelFamily {
                 count: bucketCount, maximumDistance: maximumDistance, isBidirectional: stack == .encoder))
     }
 
+    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
+
     public func tiedNames(of name: String) -> [String] {
         guard name == tokenEmbeddingName else { return [] }
         return ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
@@ -110,10 +115,11 @@ public struct T5Family: ModelFamily {
             let names = prefix + "layer.\(layer).\(place)."
             return AttentionDescription(
                 kind: kind, query: names + "q", key: names + "k", value: names + "v", output: names + "o",
-                norm: norm(prefix + "layer.\(layer).layer_norm"), hasBias: false, headCount: headCount,
+                norm: norm(prefix + "layer.\(layer).layer_norm"), hasInputBias: false, hasOutputBias: false,
+                headCount: headCount,
                 keyValueHeadCount: headCount, headSize: headSize, scale: 1,
                 isCausal: kind == .selfAttention && stack == .decoder,
-                usesPositionTable: kind == .selfAttention)
+                positions: kind == .selfAttention ? .distanceTable : .none)
         }
         let crosses = stack == .decoder ? [attention(.crossAttention, "EncDecAttention", 1)] : []
         let last = prefix + "layer.\(stack == .decoder ? 2 : 1)."
@@ -129,16 +135,10 @@ public struct T5Family: ModelFamily {
 
     public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
-        T5Embedding(shared: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]))
+        TokenEmbedding(table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]))
     }
 
     private func norm(_ name: String) -> NormDescription {
         NormDescription(name: name, kind: .rmsNorm, epsilon: epsilon, size: hiddenSize)
     }
-}
-
-/// A row of the shared table for each token, without scale or position.
-private struct T5Embedding: EmbeddingLayer {
-    let shared: Tensor
-    func callAsFunction(_ tokens: TokenRows) -> Tensor { embedding([(shared, tokens.ids)]) }
 }

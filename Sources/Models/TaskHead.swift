@@ -8,11 +8,11 @@ public enum HeadKind: Sendable, Equatable {
     case regression
 }
 
-/// Which tokens of an encoder model reach a classifier.
+/// Which tokens reach a classifier.
 public enum Pooling: String, Sendable, CaseIterable {
-    /// The first token, through the checkpoint's frozen pooler.
+    /// The family's token (BERT's first, BART's last end of sentence), through the checkpoint's frozen pooler.
     case cls
-    /// The mean of the real tokens, without a pooler.
+    /// The mean of the real tokens, without a frozen pooler.
     case mean
 }
 
@@ -24,13 +24,14 @@ public final class TaskHead {
     private let kind: HeadKind
     private let pooling: Pooling
     private let finalNorm: Norm?
-    private let languageModel: Tensor?
-    private let pooler: Dense?
+    private let languageModel: LanguageModel?
+    /// The classifier's layer under a tanh, frozen (a pooler) or trained.
+    private let hidden: Dense?
     private let classifier: Dense?
     /// The frozen tensors that cached training needs, by their checkpoint names.
     public let frozenTensors: [(name: String, shape: [Int], tensor: Tensor)]
 
-    /// - Parameters: `frozen` gives final norm, head matrix and pooler; `trainable` gives the classifier.
+    /// - Parameters: `frozen` gives final norm, language-model head and pooler; `trainable` gives the classifier.
     /// - Throws: when the family has no head of this kind, or a tensor is missing.
     public init(
         _ family: any ModelFamily, _ kind: HeadKind, pooling: Pooling, frozen: any ParameterSource,
@@ -49,16 +50,19 @@ public final class TaskHead {
                     "task.kind: expected a classification or regression task for a \(family.name) model, "
                         + "found one that generates text")
             }
-            languageModel = try source.parameter(description.name, [family.vocabularySize, d])
-            (pooler, classifier) = (nil, nil)
+            languageModel = try LanguageModel(description, [family.vocabularySize, d], source)
+            (hidden, classifier) = (nil, nil)
         case .classification, .regression:
             languageModel = nil
-            if pooling == .cls, let name = family.head.poolerName {
-                pooler = try Dense(name, from: d, to: d, hasBias: true, source)
+            let description = family.head.classifier
+            if let (name, isTrained) = description.hidden, isTrained || pooling == .cls {
+                hidden = try Dense(
+                    name, from: d, to: d, hasBias: true, isTrained ? trainable : source)
             } else {
-                pooler = nil
+                hidden = nil
             }
-            classifier = try Dense("classifier", from: d, to: kind.outputCount, hasBias: true, trainable)
+            classifier = try Dense(
+                description.output, from: d, to: kind.outputCount, hasBias: description.hasBias, trainable)
         }
         frozenTensors = source.recorded
     }
@@ -67,9 +71,25 @@ public final class TaskHead {
     public func selection(_ batch: MicroBatch) -> RowSelection {
         let spans = batch.spans(family.lastStack.kind)
         switch (kind, pooling) {
-        case (.languageModel, _): return .rows(spans.flatMap(Array.init))
-        case (_, .cls): return .rows(spans.map(\.lowerBound))
+        case (.languageModel, _): return .rows(batch.targetRows)
+        case (_, .cls): return .rows(classifierRows(batch, spans))
         case (_, .mean): return .meanPerSequence(spans)
+        }
+    }
+
+    /// The row of each sequence that a classifier reads. Positions of the decoder are those of the input: it reads the
+    /// input shifted by one.
+    private func classifierRows(_ batch: MicroBatch, _ spans: [Range<Int>]) -> [Int] {
+        switch family.head.classifier.token {
+        case .first: return spans.map(\.lowerBound)
+        case .last: return spans.map { $0.upperBound - 1 }
+        case .lastOccurrence(let id):
+            return zip(spans, batch.inputSpans).map { span, input in
+                guard let place = batch.input.ids[input].lastIndex(of: id) else {
+                    preconditionFailure("a sequence to classify must contain the token \(id)")
+                }
+                return span.lowerBound + place - input.lowerBound
+            }
         }
     }
 
@@ -89,11 +109,7 @@ public final class TaskHead {
     ///
     /// - Shapes: z [m, d]; result [m, vocabulary], [m, classes] or [m, 1].
     public func logits(_ z: Tensor) -> Tensor {
-        if let languageModel {
-            let factor = family.head.languageModel!.inputScale
-            return linear(factor == 1 ? z : scale(z, by: factor), weight: languageModel)
-        }
-        return classifier!(pooler.map { tanh($0(z)) } ?? z)
+        languageModel.map { $0(z) } ?? classifier!(hidden.map { tanh($0(z)) } ?? z)
     }
 
     /// The loss of predictions.
@@ -105,6 +121,23 @@ public final class TaskHead {
         case .scores(let scores): squaredError(logits, targets: scores, weight: weight)
         case .none: preconditionFailure("a loss needs targets")
         }
+    }
+}
+
+/// The frozen head of a language model.
+private struct LanguageModel {
+    private let weight: Tensor
+    private let bias: Tensor?
+    private let inputScale: Float
+
+    init(_ description: LanguageModelDescription, _ shape: [Int], _ source: any ParameterSource) throws {
+        weight = try source.parameter(description.weight, shape)
+        bias = try description.bias.map { try source.parameter($0, [1, shape[0]]) }
+        inputScale = description.inputScale
+    }
+
+    func callAsFunction(_ z: Tensor) -> Tensor {
+        linear(inputScale == 1 ? z : scale(z, by: inputScale), weight: weight, bias: bias)
     }
 }
 

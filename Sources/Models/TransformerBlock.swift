@@ -8,6 +8,8 @@ public struct BlockContext {
     public var memory: Tensor?
     public var memorySpans: [Range<Int>]
     public var positionBias: PositionBias?
+    /// The angles of a stack with rotary positions, and the position of every row.
+    public var rotary: (table: RotaryTable, positions: [Int32])?
     /// nil in inference, and always in a backbone under Parallel Adapters.
     public var dropout: DropoutKeys?
     /// Keys and values of the tokens before, in generation.
@@ -58,25 +60,26 @@ private struct AttentionLayer {
         self.description = description
         let width = description.headCount * description.headSize
         let keyWidth = description.keyValueHeadCount * description.headSize
-        let hasBias = description.hasBias
+        let hasBias = description.hasInputBias
         query = try Dense(description.query, from: hiddenSize, to: width, hasBias: hasBias, source)
         key = try Dense(description.key, from: hiddenSize, to: keyWidth, hasBias: hasBias, source)
         value = try Dense(description.value, from: hiddenSize, to: keyWidth, hasBias: hasBias, source)
-        output = try Dense(description.output, from: width, to: hiddenSize, hasBias: hasBias, source)
+        output = try Dense(
+            description.output, from: width, to: hiddenSize, hasBias: description.hasOutputBias, source)
         norm = try Norm(description.norm, source)
     }
 
     func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
         let isCross = description.kind == .crossAttention
-        let q = query(x)
+        let q = placed(query(x), context)
         let keys: KeysAndValues
         if let cache = context.cache {
             keys =
                 isCross
-                ? cache.crossKeys { project(context.memory!, context.memorySpans) }
-                : cache.appendSelf(project(x, context.spans))
+                ? cache.crossKeys { projectMemory(context) }
+                : cache.appendSelf(projectOwn(x, context))
         } else {
-            keys = isCross ? project(context.memory!, context.memorySpans) : project(x, context.spans)
+            keys = isCross ? projectMemory(context) : projectOwn(x, context)
         }
         let shape = AttentionShape(
             querySpans: context.spans, keySpans: keys.spans, headCount: description.headCount,
@@ -84,7 +87,7 @@ private struct AttentionLayer {
             scale: description.scale, isCausal: description.isCausal)
         let mixed = attention(
             q, keys.keys, keys.values, shape,
-            bias: description.usesPositionTable ? context.positionBias : nil,
+            bias: description.positions == .distanceTable ? context.positionBias : nil,
             dropout: context.dropout.map {
                 AttentionDropout(
                     probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
@@ -92,8 +95,19 @@ private struct AttentionLayer {
         return drop(output(mixed), context.dropout, description.output, spans: context.spans)
     }
 
-    private func project(_ x: Tensor, _ spans: [Range<Int>]) -> KeysAndValues {
-        KeysAndValues(keys: key(x), values: value(x), spans: spans)
+    private func projectOwn(_ x: Tensor, _ context: BlockContext) -> KeysAndValues {
+        KeysAndValues(keys: placed(key(x), context), values: value(x), spans: context.spans)
+    }
+
+    private func projectMemory(_ context: BlockContext) -> KeysAndValues {
+        let memory = context.memory!
+        return KeysAndValues(keys: key(memory), values: value(memory), spans: context.memorySpans)
+    }
+
+    /// Queries or keys that know where they stand, under rotary positions.
+    private func placed(_ x: Tensor, _ context: BlockContext) -> Tensor {
+        guard description.positions == .rotary, let (table, positions) = context.rotary else { return x }
+        return rotate(x, positions: positions, table)
     }
 }
 

@@ -30,7 +30,7 @@ enum AdapterStart {
             model.family, session.experiment.technique, steps: model.steps, residual: residual,
             backbone: session.model.frozenSource(Ledger()))
         for (name, values) in start.values { model.parameters.set(name, values) }
-        for declaration in model.parameters.declarations where declaration.name.hasPrefix("classifier.") {
+        for declaration in model.parameters.declarations where !declaration.name.hasPrefix("side.") {
             if let stored = try session.model.storedValues(declaration.name, declaration.shape) {
                 model.parameters.set(declaration.name, stored)
             } else if declaration.shape.count == 2 {

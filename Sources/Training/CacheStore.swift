@@ -67,7 +67,7 @@ final class CacheStore {
                 miniBatches: Array(
                     session.order(sampleCount: dataset.count, isShuffled: isShuffled).miniBatches(epoch: 1)
                         .prefix(split == .train ? stepCount : Int.max)),
-                dataset: dataset, builder: session.builder(dataset), world: session.world)
+                dataset: dataset, builder: try session.builder(dataset), world: session.world)
         }
         try session.world.agree {
             try onThread(target) { try $0.complete(isWhole: isWhole) }

@@ -35,7 +35,7 @@ final class CachedPhase {
     func trainEpoch(
         _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, reporter: RunReporter
     ) throws -> Double {
-        let builder = session.builder(dataset)
+        let builder = try session.builder(dataset)
         let dropout = session.dropout(epoch: epoch)
         let miniBatches = session.order(
             sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
@@ -74,7 +74,7 @@ final class CachedPhase {
     ///
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(_ dataset: TokenizedDataset) throws -> Predictions? {
-        let builder = session.builder(dataset)
+        let builder = try session.builder(dataset)
         let miniBatches = session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1)
         let reader = CacheReader(file, .validation, builder, thread: thread, ledger: session.ledger)
         var predictions = Predictions()

@@ -67,7 +67,7 @@ final class PipelinePhase {
         _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, recorder: CacheRecorder?,
         reporter: RunReporter
     ) throws {
-        let builder = session.builder(dataset)
+        let builder = try session.builder(dataset)
         let dropout = session.dropout(epoch: epoch)
         for samples in session.order(
             sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
@@ -107,7 +107,7 @@ final class PipelinePhase {
     func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws
         -> Predictions?
     {
-        let builder = session.builder(dataset)
+        let builder = try session.builder(dataset)
         var predictions = Predictions()
         let generator =
             session.headKind == .languageModel
@@ -130,6 +130,6 @@ final class PipelinePhase {
 extension BatchBuilder {
     /// Tokens of some samples in all stacks.
     func tokenCount(_ samples: [Int]) -> Int {
-        samples.reduce(0) { $0 + tokenCount($1, .encoder) + (hasDecoder ? tokenCount($1, .decoder) : 0) }
+        samples.reduce(0) { sum, sample in stacks.reduce(sum) { $0 + tokenCount(sample, $1) } }
     }
 }

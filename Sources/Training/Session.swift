@@ -81,8 +81,10 @@ public final class Session {
     }
 
     /// Packs the samples of a data set for this model.
-    func builder(_ dataset: TokenizedDataset) -> BatchBuilder {
-        BatchBuilder(dataset, decoderStartID: model.family.generationTokens?.start)
+    ///
+    /// - Throws: on every rank alike, when a sample lacks a token that the classifier reads.
+    func builder(_ dataset: TokenizedDataset) throws -> BatchBuilder {
+        try BatchBuilder(dataset, model.family, head: headKind)
     }
 
     private static func compareFingerprints(_ own: String, _ world: borrowing Communicator) throws {

@@ -69,6 +69,12 @@ void ck_narrow_nn(float *c, size_t ldc, const float *a, size_t lda, const float 
 void ck_narrow_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m, size_t n,
                   size_t h, float beta);                                            // C[n,h] = A[m,n]^T B[m,h] + beta C
 
+// ---- rotary position embedding ----
+// Rotates every head's pairs (dimensions p and p + h/2, "rotate half") of row i by the angles of its position. A row of
+// `table` is a position: h/2 cosines, then h/2 sines. sign is 1, or -1 to rotate back. out may equal x; contiguous.
+void ck_rotate_half(float *out, const float *x, const float *table, const int32_t *positions, float sign, size_t rows,
+                    size_t heads, size_t h);
+
 // ---- losses ----
 // Cross-entropy of each row: losses[i] = logsumexp(logits[i]) - logits[i][labels[i]]; dlogits (may be NULL, may equal
 // logits) = weight * (softmax - onehot). Returns the sum of the losses, in double. Labels must be in range.

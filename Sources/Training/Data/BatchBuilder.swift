@@ -1,53 +1,124 @@
 import Models
+import Support
 import TextData
 
 /// Packs samples of a data set into the micro-batches that models run.
 public struct BatchBuilder: Sendable {
     private let dataset: TokenizedDataset
-    /// What a decoder starts from; nil for encoder models.
-    private let decoderStartID: Int32?
+    /// The model's stacks.
+    let stacks: [StackKind]
+    private let layout: Layout
 
-    public init(_ dataset: TokenizedDataset, decoderStartID: Int32?) {
+    /// How a family reads a sample.
+    private enum Layout {
+        /// An encoder reads the input.
+        case encoder
+        /// A decoder writes the target, beginning after this token.
+        case encoderDecoder(startID: Int32)
+        /// A decoder reads the input shifted by one behind this token, so that a classifier can read the decoder.
+        case classifyingDecoder(startID: Int32)
+        /// A decoder continues the input with the target.
+        case continuation
+    }
+
+    /// - Throws: when a classifier reads a token that a sample does not have, naming both.
+    public init(_ dataset: TokenizedDataset, _ family: any ModelFamily, head: HeadKind) throws {
         self.dataset = dataset
-        self.decoderStartID = decoderStartID
-    }
-
-    var hasDecoder: Bool { decoderStartID != nil }
-
-    /// The micro-batch of some samples. Under a decoder its input is the target shifted right.
-    public func batch(_ samples: [Int]) -> MicroBatch {
-        let targets: Targets
-        var decoderInputs: [[Int32]] = []
-        if let decoderStartID {
-            decoderInputs = samples.map { [decoderStartID] + dataset.target($0).dropLast() }
-            targets = .tokens(samples.flatMap { dataset.target($0) })
-        } else {
-            switch dataset.labels {
-            case .classes(let labels): targets = .classes(samples.map { labels[$0] })
-            case .scores(let scores): targets = .scores(samples.map { scores[$0] })
-            case .texts, .none: targets = .none
+        stacks = family.stacks.map(\.kind)
+        let writes = head == .languageModel
+        if let tokens = family.generationTokens {
+            switch tokens.start {
+            case .some(let startID):
+                layout = writes ? .encoderDecoder(startID: startID) : .classifyingDecoder(startID: startID)
+            case nil: layout = writes ? .continuation : .encoder
             }
+        } else {
+            layout = .encoder
         }
-        return batch(samples, decoderInputs: decoderInputs, targets: targets)
+        try check(family, head)
     }
 
-    /// The micro-batch with which a generation begins: every decoder holds the start token alone.
+    private func check(_ family: any ModelFamily, _ head: HeadKind) throws {
+        if head != .languageModel, case .lastOccurrence(let id) = family.head.classifier.token,
+            let sample = (0..<dataset.count).first(where: { !dataset.input($0).contains(id) })
+        {
+            throw Failure.configuration(
+                "sample \(sample): expected the token \(id), which the \(family.name) model's classifier reads, "
+                    + "found none among its \(dataset.input(sample).count) tokens")
+        }
+        if case .continuation = layout,
+            let sample = (0..<dataset.count).first(where: { dataset.input($0).isEmpty })
+        {
+            throw Failure.configuration(
+                "sample \(sample): expected a token from which to predict the next, found an empty input")
+        }
+    }
+
+    /// The micro-batch of some samples, towards their targets or labels.
+    public func batch(_ samples: [Int]) -> MicroBatch {
+        switch layout {
+        case .encoder: return batch(samples, targets: labels(samples))
+        case .encoderDecoder(let startID):
+            return batch(
+                samples, decoderInputs: samples.map { [startID] + dataset.target($0).dropLast() },
+                targets: .tokens(samples.flatMap { dataset.target($0) }))
+        case .classifyingDecoder(let startID):
+            return batch(
+                samples, decoderInputs: samples.map { [startID] + dataset.input($0).dropLast() },
+                targets: labels(samples))
+        case .continuation: return continuation(samples)
+        }
+    }
+
+    /// The micro-batch with which a generation begins: a decoder beside an encoder holds the start token alone, a
+    /// decoder-only model its prompt.
     public func generationBatch(_ samples: [Int]) -> MicroBatch {
-        batch(samples, decoderInputs: samples.map { _ in [decoderStartID!] }, targets: .none)
+        guard case .encoderDecoder(let startID) = layout else { return batch(samples, targets: .none) }
+        return batch(samples, decoderInputs: samples.map { _ in [startID] }, targets: .none)
     }
 
     /// Loss terms of some samples: sequences, or the tokens of their targets.
     public func termCount(_ samples: [Int]) -> Int {
-        decoderStartID == nil ? samples.count : samples.reduce(0) { $0 + dataset.target($1).count }
+        switch layout {
+        case .encoder, .classifyingDecoder: samples.count
+        case .encoderDecoder, .continuation: samples.reduce(0) { $0 + dataset.target($1).count }
+        }
     }
 
     /// Tokens that a stack computes for a sample.
     public func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
-        stack == .decoder && decoderStartID != nil
-            ? dataset.target(sample).count : dataset.input(sample).count
+        switch layout {
+        case .encoder, .classifyingDecoder: dataset.input(sample).count
+        case .encoderDecoder: stack == .decoder ? dataset.target(sample).count : dataset.input(sample).count
+        case .continuation: dataset.input(sample).count + max(0, dataset.target(sample).count - 1)
+        }
     }
 
-    private func batch(_ samples: [Int], decoderInputs: [[Int32]], targets: Targets) -> MicroBatch {
+    /// Input and target in one sequence, but for the target's last token, after which nothing is predicted. The row
+    /// before each target token predicts it.
+    private func continuation(_ samples: [Int]) -> MicroBatch {
+        var rows: [Int] = []
+        var start = 0
+        let sequences = samples.map { sample in
+            let (input, target) = (dataset.input(sample), dataset.target(sample))
+            rows += target.indices.map { start + input.count - 1 + $0 - target.startIndex }
+            start += input.count + max(0, target.count - 1)
+            return Array(input) + target.dropLast()
+        }
+        return MicroBatch(
+            sampleIDs: samples, inputs: sequences, types: sequences.map { $0.map { _ in 0 } },
+            targets: .tokens(samples.flatMap { dataset.target($0) }), targetRows: rows)
+    }
+
+    private func labels(_ samples: [Int]) -> Targets {
+        switch dataset.labels {
+        case .classes(let labels): .classes(samples.map { labels[$0] })
+        case .scores(let scores): .scores(samples.map { scores[$0] })
+        case .texts, .none: .none
+        }
+    }
+
+    private func batch(_ samples: [Int], decoderInputs: [[Int32]] = [], targets: Targets) -> MicroBatch {
         MicroBatch(
             sampleIDs: samples, inputs: samples.map { Array(dataset.input($0)) },
             types: samples.map {

@@ -65,7 +65,8 @@ struct Generator {
                     ? builder.generationBatch(own.map { samples[$0] })
                     : MicroBatch(
                         sampleIDs: own.map { samples[$0] }, inputs: [], types: [],
-                        decoderInputs: own.map { [texts[$0 - slots.lowerBound][step - 1]] }, targets: .none)
+                        decoderInputs: own.map { [texts[$0 - slots.lowerBound][step - 1]] }, targets: .none,
+                        firstPositions: own.map { _ in step })
                 let state = try advance(
                     batch, placement, model, exchange, microBatch, samples, builder, caches, isBeginning,
                     &first)
@@ -75,9 +76,9 @@ struct Generator {
                 }
             }
             try append(chosen, microBatch, slots, samples, &texts)
-            if texts.allSatisfy({ $0.contains(tokens.end) }) { break }
+            if texts.allSatisfy({ $0.contains(where: tokens.ends.contains) }) { break }
         }
-        return texts.map { Array($0.prefix { $0 != tokens.end }) }
+        return texts.map { Array($0.prefix { !tokens.ends.contains($0) }) }
     }
 
     /// One pass through this rank's stage; nil when the stage has no part in it.

@@ -3,11 +3,10 @@ import Support
 import TensorCore
 import TextData
 
-/// The frozen model of a case: token ids of the examples, every activation b, logits and losses.
+/// The frozen model of a case: token ids of the examples, then every activation b, logits and losses.
 enum BackboneVerification {
     static func compare(_ reference: ReferenceCase, _ comparisons: inout Comparisons) throws {
         let batches = try reference.batches()
-        try compareTokenIDs(reference, batches, &comparisons)
         let file = try reference.open("backbone")
         let model = try CaseModel(reference, merge: .sum)
         let head = model.model.head!
@@ -30,9 +29,8 @@ enum BackboneVerification {
     }
 
     /// Turns the manifest's texts into token ids and compares them with the batches.
-    private static func compareTokenIDs(
-        _ reference: ReferenceCase, _ batches: [ReferenceBatch], _ comparisons: inout Comparisons
-    ) throws {
+    static func compareTokenIDs(_ reference: ReferenceCase, _ comparisons: inout Comparisons) throws {
+        let batches = try reference.batches()
         let directory =
             reference.manifest.directory + "/" + (try reference.entry.required("tokenizer").string())
         let tokenizer = try Tokenizer(contentsOf: directory)
@@ -53,6 +51,20 @@ enum BackboneVerification {
                 }
                 let shifted = Array(batch.decoderInput.ids[batch.decoderSpans[row]])
                 comparisons.exact(Array(labels.dropLast()), Array(shifted.dropFirst()), .tokenIDs, place)
+            } else if let text = example.optional("prompt") {
+                // The prompt, cut, then the answer and the end, which are to be learned.
+                let prompt = tokenizer.encode(single: try text.string(), maximumLength: Int(Int32.max))
+                    .ids.prefix(length)
+                let answer = tokenizer.encode(try example.required("target").string())
+                let span = batch.inputSpans[row]
+                comparisons.exact(
+                    prompt + answer, Array(batch.input.ids[span].dropLast()), .tokenIDs, place)
+                let rows = batch.targetRows.indices.filter { span.contains(batch.targetRows[$0]) }
+                if case .tokens(let targets) = batch.targets {
+                    comparisons.exact(
+                        answer, Array(rows.map { targets[$0] }.dropLast()), .tokenIDs, place)
+                }
+                continue
             } else {
                 let pair = (
                     try example.required("sentence1").string(), try example.required("sentence2").string()

@@ -21,7 +21,9 @@ struct CaseModel {
         let head: HeadKind
         switch try reference.task() {
         case .languageModel: head = .languageModel
-        case .classification: head = .classification(checkpoint.shape(of: "classifier.weight")?.first ?? 0)
+        case .classification:
+            head = .classification(
+                checkpoint.shape(of: family.head.classifier.output + ".weight")?.first ?? 0)
         case .regression: head = .regression
         }
         model = try StageModel(

@@ -61,10 +61,10 @@ struct ParallelAdaptersVerification {
     }
 
     private func compareInitialization(_ comparisons: inout Comparisons) throws {
+        let reduced: any ModelFamily = try model.family.reduced(by: model.adapters.reductionFactor)
         let embedding = try model.source.parameter(
             model.family.tokenEmbeddingName, [model.family.vocabularySize, model.family.hiddenSize])
-        let r = try model.family.reduced(by: model.adapters.reductionFactor).hiddenSize
-        let residual = StructuralPruning.residualChannels(embedding, keeping: r)
+        let residual = StructuralPruning.residualChannels(embedding, keeping: reduced.hiddenSize)
         let initial = try SideInitialization(
             model.family, model.adapters, steps: model.model.steps, residual: residual, backbone: model.source
         )
@@ -92,8 +92,13 @@ struct ParallelAdaptersVerification {
         }
     }
 
-    /// Every u, a, final and z of the first batch.
+    /// The rotary frequencies, and every u, a, final and z of the first batch.
     private func compareActivations(_ comparisons: inout Comparisons) throws {
+        let reduced: any ModelFamily = try model.family.reduced(by: model.adapters.reductionFactor)
+        if let frequencies = reduced.rotaryFrequencies(.decoder) {
+            comparisons.near(
+                frequencies, try file.doubles("side_inv_freq"), .activations, "side_inv_freq")
+        }
         let (batch, cache, side) = (batches[0], caches[0], model.model.side)
         func near(_ found: Tensor, _ stack: StackKind, _ name: String) throws {
             let name = "perturbed.batch0.\(name)"
@@ -108,7 +113,7 @@ struct ParallelAdaptersVerification {
             }
             lane = side.advance(lane, past: step, activation: b, batch.packed, dropout: nil)
             try near(lane!.hidden, stack, "\(stack.rawValue).a\(layer)")
-            if stack == .decoder, layer == 0 { try near(lane!.encoderOutput!, .encoder, "encoder.final") }
+            if layer == 0, let memory = lane!.encoderOutput { try near(memory, .encoder, "encoder.final") }
         }
         let last = model.family.lastStack.kind
         try near(side.final(lane!, batch.packed, dropout: nil), last, "\(last.rawValue).final")
@@ -174,7 +179,7 @@ struct ParallelAdaptersVerification {
             let name = "\(variant).\(name)"
             comparisons.near(found, try file.doubles(name), over: 1, .trajectories, name)
         }
-        for declaration in bucket.declarations where !Self.hasZeroGradient(declaration.name) {
+        for declaration in bucket.declarations where !hasZeroGradient(declaration.name) {
             let name = "\(variant).param_after.\(declaration.name)"
             guard variant == "perturbed" else { continue }
             let values = bucket.range(of: declaration.name)!.map { bucket.values.pointer[$0] }
@@ -182,19 +187,31 @@ struct ParallelAdaptersVerification {
         }
     }
 
-    /// BERT's attention key biases: softmax does not see them, so what AdamW scales up is rounding.
-    private static func hasZeroGradient(_ name: String) -> Bool { name.hasSuffix(".attention.self.key.bias") }
+    /// The attention's key biases of BERT and BART: softmax does not see them, so what AdamW scales up is rounding. Under
+    /// rotary positions it does.
+    private func hasZeroGradient(_ name: String) -> Bool {
+        let family = model.family
+        return family.stacks.contains { stack in
+            (0..<stack.blockCount).contains { index in
+                family.block(stack.kind, index).attentions.contains {
+                    $0.positions != .rotary && name == "side.\($0.key).bias"
+                }
+            }
+        }
+    }
 
     /// Greedy decoding with the key/value caches, and without them.
     private func compareGreedyIDs(_ variant: String, _ comparisons: inout Comparisons) throws {
         let name = variant + ".greedy"
-        guard let tokens = model.family.generationTokens, let entry = file.entries[name] else { return }
+        guard let startID = model.family.generationTokens?.start, let entry = file.entries[name] else {
+            return
+        }
         let steps = entry.shape.last ?? 0
         let expected = try file.integers(name)
         let sequences = batches[0].packed.inputSpans.map { span in Array(batches[0].packed.input.ids[span]) }
         for usesCaches in [true, false] {
             let found = greedyIDs(
-                sequences, startID: tokens.start, stepCount: steps, usesCaches: usesCaches)
+                sequences, startID: startID, stepCount: steps, usesCaches: usesCaches)
             comparisons.exact(found, expected, .greedyIDs, name + (usesCaches ? "" : ", no caches"))
         }
     }
@@ -204,10 +221,11 @@ struct ParallelAdaptersVerification {
         var decoded = sources.map { _ in [startID] }
         var state: HiddenState?
         let caches = usesCaches ? StageCaches(capacity: stepCount) : nil
-        for _ in 0..<stepCount {
+        for step in 0..<stepCount {
             let batch = MicroBatch(
                 sampleIDs: Array(sources.indices), inputs: sources, types: sources.map { $0.map { _ in 0 } },
-                decoderInputs: usesCaches ? decoded.map { [$0.last!] } : decoded, targets: .none)
+                decoderInputs: usesCaches ? decoded.map { [$0.last!] } : decoded, targets: .none,
+                firstPositions: usesCaches ? sources.map { _ in step } : nil)
             let next = model.model.forward(usesCaches ? state : nil, batch, caches: caches)
             state = next
             let lastRows = RowSelection.rows(batch.decoderSpans.map { $0.upperBound - 1 })

@@ -5,7 +5,7 @@ import TextData
 
 /// A case of the reference vectors: a tiny checkpoint, its mini-batches, and what another implementation computed.
 struct ReferenceCase {
-    static let supportedFamilies = ["bert", "t5"]
+    static let supportedFamilies = ["bert", "t5", "bart", "llama"]
 
     let name: String
     let directory: String
@@ -57,7 +57,7 @@ struct ReferenceCase {
     func batches() throws -> [ReferenceBatch] {
         let file = try open("batches")
         return try (0..<entry.required("n_batches").integer(in: 1...1000)).map {
-            try ReferenceBatch(file, index: $0, isRegression: task() == .regression)
+            try ReferenceBatch(file, index: $0, task: task())
         }
     }
 
@@ -83,39 +83,65 @@ struct ReferenceCase {
 struct ReferenceBatch {
     let packed: MicroBatch
     /// The rows of the padded matrices that are real tokens, in order.
-    let encoderRows: [Int]
-    /// The decoder's rows that have a label.
-    let decoderRows: [Int]
+    private let inputRows: [Int]
+    /// The rows of the decoder's padded matrices that the decoder computes.
+    private let decoderRows: [Int]
 
-    init(_ file: SafetensorsFile, index: Int, isRegression: Bool) throws {
+    init(_ file: SafetensorsFile, index: Int, task: ReferenceCase.Task) throws {
         let prefix = "batch\(index)."
         let inputs = try Padded(file, prefix + "input_ids", mask: prefix + "attention_mask") { $0 != 0 }
         let types = try file.entries[prefix + "token_type_ids"].map { _ in
             try Padded(file, prefix + "token_type_ids", mask: prefix + "attention_mask") { $0 != 0 }.sequences
         }
-        encoderRows = inputs.rows
+        inputRows = inputs.rows
         var decoderInputs: [[Int32]] = []
         var targets: Targets
-        if file.entries[prefix + "decoder_input_ids"] != nil {
+        var targetRows: [Int]?
+        let hasDecoderInput = file.entries[prefix + "decoder_input_ids"] != nil
+        switch task {
+        case .languageModel where hasDecoderInput:
             let decoder = try Padded(file, prefix + "decoder_input_ids", mask: prefix + "labels") {
                 $0 != -100
             }
             let labels = try Padded(file, prefix + "labels", mask: prefix + "labels") { $0 != -100 }
             (decoderInputs, decoderRows) = (decoder.sequences, decoder.rows)
             targets = .tokens(Array(labels.sequences.joined()))
-        } else {
-            decoderRows = []
+        case .languageModel:
+            let labels = try Padded(file, prefix + "labels", mask: prefix + "attention_mask") { $0 != 0 }
+            decoderRows = inputs.rows
+            (targets, targetRows) = Self.nextTokens(labels.sequences)
+        case .classification, .regression:
+            if hasDecoderInput {
+                let decoder = try Padded(
+                    file, prefix + "decoder_input_ids", mask: prefix + "attention_mask"
+                ) { $0 != 0 }
+                decoderInputs = decoder.sequences
+            }
+            decoderRows = inputs.rows
             targets =
-                isRegression
+                task == .regression
                 ? .scores(try file.floats(prefix + "labels")) : .classes(try file.integers(prefix + "labels"))
         }
         packed = MicroBatch(
             sampleIDs: Array(inputs.sequences.indices), inputs: inputs.sequences,
             types: types ?? inputs.sequences.map { $0.map { _ in 0 } }, decoderInputs: decoderInputs,
-            targets: targets)
+            targets: targets, targetRows: targetRows)
     }
 
-    func rows(_ stack: StackKind) -> [Int] { stack == .encoder ? encoderRows : decoderRows }
+    /// A decoder-only model's targets: row t predicts label t + 1, where there is one.
+    private static func nextTokens(_ labels: [[Int32]]) -> (Targets, rows: [Int]) {
+        var (tokens, rows, start): ([Int32], [Int], Int) = ([], [], 0)
+        for sequence in labels {
+            for (t, label) in sequence.dropFirst().enumerated() where label != -100 {
+                tokens.append(label)
+                rows.append(start + t)
+            }
+            start += sequence.count
+        }
+        return (.tokens(tokens), rows)
+    }
+
+    func rows(_ stack: StackKind) -> [Int] { stack == .encoder ? inputRows : decoderRows }
 
     /// The rows of a stored activation [sequences, columns, size] that are real tokens, as one list.
     func real(_ name: String, _ stack: StackKind, in file: SafetensorsFile) throws -> [Double] {

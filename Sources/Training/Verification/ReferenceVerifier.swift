@@ -64,7 +64,10 @@ public struct ReferenceVerifier {
         guard ReferenceCase.supportedFamilies.contains(reference.modelType) else {
             return [.failed(name, "", "this build cannot check the family \"\(reference.modelType)\"")]
         }
-        var rows = Comparisons.rows(name, "backbone") { try BackboneVerification.compare(reference, &$0) }
+        var rows = Comparisons.rows(name, "backbone") {
+            try BackboneVerification.compareTokenIDs(reference, &$0)
+        }
+        rows += Comparisons.rows(name, "backbone") { try BackboneVerification.compare(reference, &$0) }
         for technique in listed where techniques?.contains(technique) ?? true {
             guard Self.supportedTechniques.contains(technique) else {
                 rows.append(
