@@ -84,21 +84,19 @@ public struct CheckpointSource: ParameterSource {
     }
 
     public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
-        try checkpoint.tensor(check(name, shape), ledger: ledger)
+        if let stored = try check(name, shape) { return try checkpoint.tensor(stored, ledger: ledger) }
+        let zeros = Tensor(rows: 1, columns: shape.reduce(1, *), category: .weights, ledger: ledger)
+        zeros.fill(0)
+        return zeros
     }
 
     /// Checks that a tensor is there with its shape, without reading it.
     ///
-    /// - Returns: the name under which it is stored.
+    /// - Returns: the name under which it is stored; nil for a tensor that is zero when it is absent.
     @discardableResult
-    public func check(_ name: String, _ shape: [Int]) throws -> String {
+    public func check(_ name: String, _ shape: [Int]) throws -> String? {
         guard let stored = storedName(of: name) else {
-            if family.zeroWhenAbsent.contains(name) {
-                let zeros = Tensor(
-                    rows: 1, columns: shape.reduce(1, *), category: .weights, ledger: ledger)
-                zeros.fill(0)
-                return zeros
-            }
+            if family.zeroWhenAbsent.contains(name) { return nil }
             throw Failure.configuration(
                 "\(checkpoint.directory): the tensor \"\(name)\" is missing from the checkpoint")
         }

@@ -13,6 +13,7 @@ import Testing
     /// A copy of a tiny checkpoint with other names, tensors or several files.
     private func copy(
         _ model: TinyModel, files: Int = 1, rename: (String) -> String? = { $0 },
+        adding: [(name: String, shape: [Int], values: [Float])] = [],
         shape: ([Int]) -> [Int] = { $0 }
     ) throws {
         let from = try SafetensorsFile(model.directory + "/checkpoint/model.safetensors")
@@ -21,6 +22,7 @@ import Testing
             guard let renamed = rename(name) else { continue }
             parts[i % files].append((renamed, shape(from.entries[name]!.shape), try from.floats(name)))
         }
+        parts[0] += adding
         try writeFileAtomically(
             try readFile(model.directory + "/checkpoint/config.json"), to: scratch.path + "/config.json")
         guard files > 1 else {
@@ -48,7 +50,7 @@ import Testing
             let steps = family.steps(of: 0..<family.plannerLayers.count)
             let slice = try BackboneSlice(family, steps: steps, source: source)
             let head = try TaskHead(
-                family, model.head == .languageModel ? .languageModel : .classification(3), pooling: .cls,
+                family, model.head, pooling: .cls,
                 frozen: source, trainable: RandomSource(seed: 1, ledger: ledger))
             var lane: Lane?
             for step in steps { lane = slice.advance(lane, step, batch) }
@@ -86,6 +88,49 @@ import Testing
         let untied = TinyModel.all[3]
         try copy(untied) { $0 == "shared.weight" || $0 == "lm_head.weight" ? nil : $0 }
         #expect(throws: Failure.self) { _ = try source(untied).parameter("shared.weight", [384, 32]) }
+    }
+
+    @Test("a language model's names with and without the prefix, its tied matrix under either name")
+    func namesOfDecoderOnlyModels() throws {
+        let (llama, qwen2) = (TinyModel.named("llama"), TinyModel.named("qwen2"))
+        try copy(llama) { $0.hasPrefix("model.") ? String($0.dropFirst(6)) : $0 }
+        try expectSameBackbone(llama)
+        try copy(qwen2) { $0 == "model.embed_tokens.weight" ? "lm_head.weight" : $0 }
+        try expectSameBackbone(qwen2)
+        // Untied, the embedding is no head.
+        try copy(llama) { $0 == "lm_head.weight" ? nil : $0 }
+        #expect(failure { try expectSameBackbone(llama) }.contains("\"lm_head.weight\" is missing"))
+    }
+
+    @Test(
+        "BART's names without the prefix, its shared matrix under any name",
+        arguments: [
+            "shared.weight", "model.encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
+            "lm_head.weight",
+        ])
+    func namesOfBart(name: String) throws {
+        let bart = TinyModel.named("bart_cls")
+        try copy(bart) { original in
+            if original == "model.shared.weight" { return name }
+            return name.hasPrefix("model.") || !original.hasPrefix("model.")
+                ? original : String(original.dropFirst(6))
+        }
+        try expectSameBackbone(bart)
+    }
+
+    @Test("BART's language model adds the bias of its logits, which a file may lack")
+    func bartsLogitsBias() throws {
+        let bart = TinyModel.named("bart_cls")
+        let bias = (0..<400).map { Float($0) / 100 }
+        func logits(_ source: CheckpointSource) throws -> [Float] {
+            let head = try TaskHead(
+                bart.family(), .languageModel, pooling: .cls, frozen: source, trainable: source)
+            let z = Tensor([Float](repeating: 0.5, count: 32), rows: 1, columns: 32, ledger: ledger)
+            return head.logits(z).values
+        }
+        let without = try logits(bart.source(ledger))
+        try copy(bart, adding: [("final_logits_bias", [1, 400], bias)])
+        #expect(try logits(source(bart)) == zip(without, bias).map { $0 + $1 })
     }
 
     @Test("several files with an index") func severalFilesWithAnIndex() throws {

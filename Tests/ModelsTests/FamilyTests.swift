@@ -17,14 +17,46 @@ import Testing
         let t5 = try family(#"{"model_type": "t5"}"#)
         #expect(t5.hiddenSize == 512 && t5.vocabularySize == 32128 && t5.maximumPositions == nil)
         #expect(t5.blockCount(.encoder) == 6 && t5.blockCount(.decoder) == 6)
-        #expect(t5.head.languageModel?.name == "shared.weight")
+        #expect(t5.head.languageModel?.weight == "shared.weight")
         #expect(t5.head.languageModel?.inputScale == 1 / Float(512).squareRoot())
+        let bart = try family(#"{"model_type": "bart"}"#)
+        #expect(bart.hiddenSize == 1024 && bart.vocabularySize == 50265 && bart.maximumPositions == 1024)
+        #expect(bart.blockCount(.encoder) == 12 && bart.blockCount(.decoder) == 12)
+        #expect(bart.generationTokens?.start == 2 && bart.generationTokens?.ends == [2])
+        let llama = try family(#"{"model_type": "llama"}"#)
+        #expect(llama.hiddenSize == 4096 && llama.vocabularySize == 32000 && llama.stacks.count == 1)
+        #expect(llama.blockCount(.decoder) == 32 && llama.head.languageModel?.weight == "lm_head.weight")
+        #expect(llama.rotaryFrequencies(.decoder)?.count == 64)
+        let qwen2 = try family(
+            #"{"model_type": "qwen2", "tie_word_embeddings": true, "eos_token_id": [5, 7]}"#)
+        #expect(
+            qwen2.vocabularySize == 151_936 && qwen2.head.languageModel?.weight == qwen2.tokenEmbeddingName)
+        #expect(qwen2.generationTokens?.start == nil && qwen2.generationTokens?.ends == [5, 7])
     }
 
     @Test(
         "configurations that cannot be run are errors",
         arguments: [
-            (#"{"model_type": "gpt2"}"#, "config.json:1: model_type: expected one of \"bert\", \"t5\""),
+            (
+                #"{"model_type": "gpt2"}"#,
+                "config.json:1: model_type: expected one of \"bert\", \"t5\", \"bart\""
+            ),
+            (
+                #"{"model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 4}}"#,
+                "config.json:1: rope_scaling.rope_type: expected one of \"default\", \"linear\", \"llama3\""
+            ),
+            (
+                #"{"model_type": "llama", "rope_scaling": {"type": "linear"}}"#,
+                "\"rope_scaling.factor\" is missing"
+            ),
+            (#"{"model_type": "qwen2", "use_sliding_window": true}"#, "use_sliding_window: expected false"),
+            (
+                #"{"model_type": "llama", "num_attention_heads": 6, "hidden_size": 48, "num_key_value_heads": 4}"#,
+                "found 6 heads, 4 key/value heads of size 8"
+            ),
+            (#"{"model_type": "llama", "partial_rotary_factor": 0.5}"#, "partial_rotary_factor: expected 1"),
+            (#"{"model_type": "bart", "normalize_before": true}"#, "normalize_before: expected false"),
+            (#"{"model_type": "bart", "decoder_attention_heads": 10}"#, "decoder_attention_heads to divide"),
             (#"{}"#, "\"model_type\" is missing"),
             (#"{"model_type": "bert", "hidden_size": 0}"#, "hidden_size: expected an integer"),
             (
@@ -60,6 +92,37 @@ import Testing
         let t5 = try family(#"{"model_type": "t5", "d_model": 512, "d_kv": 64, "d_ff": 100}"#)
         #expect(failure { _ = try t5.reduced(by: 8) }.contains("d_ff, which is 100, found 8"))
         #expect(failure { _ = try t5.reduced(by: 0) }.contains("found 0"))
+    }
+
+    @Test(
+        "rotary frequencies: plain, slower by a factor, in either form of the file; every k-th when reduced")
+    func rotaryFrequencies() throws {
+        func frequencies(_ more: String, k: Int = 1) throws -> [Float] {
+            let llama = try family(
+                #"{"model_type": "llama", "hidden_size": 32, "num_attention_heads": 4"# + more + "}")
+            let reduced: any ModelFamily = try llama.reduced(by: k)
+            return try #require(reduced.rotaryFrequencies(.decoder))
+        }
+        func near(_ found: [Float], _ expected: [Double]) -> Bool {
+            found.count == expected.count
+                && zip(found, expected).allSatisfy { abs(Double($0) - $1) <= 1e-6 * $1 }
+        }
+        #expect(near(try frequencies(""), [1, 0.1, 0.01, 0.001]))
+        #expect(
+            near(
+                try frequencies(#", "rope_theta": 1000000"#),
+                [1, 0.0316227766016838, 1e-3, 3.16227766016838e-5]))
+        #expect(
+            near(
+                try frequencies(#", "rope_scaling": {"type": "linear", "factor": 4}"#),
+                [0.25, 0.025, 0.0025, 0.00025]))
+        #expect(
+            near(
+                try frequencies(#", "rope_parameters": {"rope_type": "default", "rope_theta": 16}"#),
+                [1, 0.5, 0.25, 0.125]))
+        #expect(near(try frequencies("", k: 2), [1, 0.01]))
+        let message = failure { _ = try frequencies("", k: 8) }
+        #expect(message.contains("pairs of a head's dimensions, which is 4, found 8"), "\(message)")
     }
 
     @Test("the planner's layers: the decoder's lookup belongs to its first block")

@@ -49,7 +49,11 @@ import Testing
         let loss = last.backwardLoss(
             last.forward(state, batch, dropout: dropout), batch, dropout: dropout)
         #expect(abs(loss - expectedLoss) < 1e-6)
-        let roots = [(sent.side.hidden, state.side.hidden)] + sentMemory(sent, state)
+        #expect(state.side.hidden.node?.gradient != nil)
+        // A stage of the head alone has no use for the encoder's result.
+        let roots = ([(sent.side.hidden, state.side.hidden)] + sentMemory(sent, state)).filter {
+            $0.1.node?.gradient != nil
+        }
         backward(from: roots.map(\.0), seeds: roots.map { $0.1.node!.gradient! })
 
         var summed = first.gradients()
@@ -91,12 +95,7 @@ import Testing
         let parts = try model.stage(ledger: ledger)
         let weight = 1 / Float(batch.targets.termCount)
         for i in [2, 0, 1] {
-            let part = MicroBatch(
-                sampleIDs: [i], inputs: [Array(batch.input.ids[batch.inputSpans[i]])],
-                types: [Array(batch.input.typeIDs[batch.inputSpans[i]])],
-                decoderInputs: batch.decoderSpans.isEmpty
-                    ? [] : [Array(batch.decoderInput.ids[batch.decoderSpans[i]])],
-                targets: batch.targets.part(i, batch.decoderSpans))
+            let part = batch.part(i)
             let logits = parts.logits(
                 parts.forward(nil, part, dropout: dropout([i])), part, dropout: dropout([i]))
             let loss = parts.head!.loss(logits, part.targets, weight: weight)
@@ -148,11 +147,12 @@ import Testing
 
     @Test(
         "tokens one at a time through the caches have the logits of all at once",
-        arguments: TinyModel.all[2...])
-    func tokensOneAtATimeThroughTheCachesHaveTheLogitsOfAllAtOnce(model: TinyModel) throws {
+        arguments: ["t5_v1_0", "t5_v1_1", "bart_cls"])
+    func tokensOneAtATimeThroughTheCachesHaveTheLogitsOfAllAtOnce(name: String) throws {
         let ledger = Ledger()
-        let stage = try model.stage(ledger: ledger)
-        let batch = try model.batch(outputs: [6, 6, 6])
+        let model = TinyModel.named(name)
+        let stage = try model.stage(head: .languageModel, ledger: ledger)
+        let batch = try model.batch(outputs: [6, 6, 6], head: .languageModel)
         let expected = stage.logits(stage.forward(nil, batch), batch)
         let caches = StageCaches(capacity: 6)
         var state: HiddenState?
@@ -161,7 +161,7 @@ import Testing
                 sampleIDs: batch.sampleIDs, inputs: batch.inputSpans.map { Array(batch.input.ids[$0]) },
                 types: batch.inputSpans.map { Array(batch.input.typeIDs[$0]) },
                 decoderInputs: batch.decoderSpans.map { [batch.decoderInput.ids[$0.lowerBound + t]] },
-                targets: .none)
+                targets: .none, firstPositions: batch.decoderSpans.map { _ in t })
             var layersRun = 0
             state = stage.forward(state, step, caches: caches) { stack, _, _ in
                 layersRun += stack == .encoder ? 1 : 0
@@ -178,14 +178,92 @@ import Testing
     }
 }
 
-extension Targets {
-    fileprivate func part(_ i: Int, _ spans: [Range<Int>]) -> Targets {
-        switch self {
-        case .classes(let labels): .classes([labels[i]])
-        case .scores(let scores): .scores([scores[i]])
-        case .tokens(let tokens): .tokens(Array(tokens[spans[i]]))
-        case .none: .none
+@Suite struct DecoderOnlyTests {
+    /// Within 2e-6 of the largest magnitude: other shapes of matrix products round differently.
+    private func expectClose(_ found: [Float], _ expected: [Float], _ what: String) {
+        #expect(found.count == expected.count)
+        let worst = zip(found, expected).map { abs($0 - $1) }.reduce(0) { $1 <= $0 ? $0 : $1 }
+        let scale = expected.reduce(0) { max($0, abs($1)) }
+        #expect(worst <= 2e-6 * scale, "\(what): \(worst) of \(scale)")
+    }
+
+    @Test(
+        "prompts of several lengths, then a token at a time, have the logits of all at once",
+        arguments: ["llama", "qwen2"], [false, true])
+    func promptsThroughTheCaches(name: String, passesState: Bool) throws {
+        let ledger = Ledger()
+        let model = TinyModel.named(name)
+        let stage = try model.stage(ledger: ledger)
+        let lengths = [9, 5, 7]
+        let batch = try model.batch(inputs: lengths, outputs: lengths)
+        let expected = stage.logits(stage.forward(nil, batch), batch)
+        let sequences = batch.inputSpans.map { Array(batch.input.ids[$0]) }
+        let caches = StageCaches(capacity: 9)
+        // 3 tokens a sequence stay for later, so that prompts have 6, 2 and 4.
+        var state: HiddenState?
+        for t in 0...3 {
+            let begins = lengths.map { t == 0 ? 0 : $0 - 4 + t }
+            let tokens = zip(sequences, begins).map { t == 0 ? Array($0.dropLast(3)) : [$0[$1]] }
+            let step = MicroBatch(
+                sampleIDs: [0, 1, 2], inputs: tokens, types: tokens.map { $0.map { _ in 0 } },
+                targets: .none, firstPositions: begins)
+            state = stage.forward(passesState ? state : nil, step, caches: caches)
+            let logits = stage.logits(state!, step)
+            for (i, span) in step.inputSpans.enumerated() {
+                let rows = (0..<span.count).map { batch.inputSpans[i].lowerBound + begins[i] + $0 }
+                let wanted = expected.rows(rows[0]..<rows[rows.count - 1] + 1).values
+                expectClose(logits.rows(span).values, wanted, "sequence \(i), step \(t)")
+            }
         }
+    }
+
+    @Test("only rows with a target reach the head, each with the logits of its place")
+    func onlyTargetRowsReachTheHead() throws {
+        let ledger = Ledger()
+        let model = TinyModel.named("llama")
+        let stage = try model.stage(ledger: ledger)
+        let (all, some) = (
+            try model.batch(inputs: [5, 1, 9], outputs: [5, 1, 9]),
+            try model.batch(inputs: [5, 1, 9], outputs: [2, 1, 3])
+        )
+        #expect(some.targetRows == [3, 4, 5, 12, 13, 14])
+        let logits = stage.logits(stage.forward(nil, some), some)
+        let every = stage.logits(stage.forward(nil, all), all)
+        #expect(logits.rows == 6 && every.rows == 15)
+        for (i, row) in some.targetRows.enumerated() {
+            expectClose(logits.rows(i..<i + 1).values, every.rows(row..<row + 1).values, "row \(row)")
+        }
+    }
+
+    @Test("a token's place counts from the start of its sequence, and shifting all of them changes nothing")
+    func rotationsAreRelative() throws {
+        let ledger = Ledger()
+        let model = TinyModel.named("llama")
+        let stage = try model.stage(ledger: ledger)
+        let batch = try model.batch(inputs: [6], outputs: [6])
+        let shifted = MicroBatch(
+            sampleIDs: [0], inputs: [batch.input.ids], types: [batch.input.typeIDs], targets: .none,
+            firstPositions: [40])
+        #expect(shifted.input.positions == [40, 41, 42, 43, 44, 45])
+        let (a, b) = (
+            stage.logits(stage.forward(nil, batch), batch), stage.logits(stage.forward(nil, shifted), shifted)
+        )
+        expectClose(a.values, b.values, "shifted")
+    }
+}
+
+@Suite struct BartClassificationTests {
+    @Test("a classifier reads the decoder at the input's last end of sentence, not at its last token")
+    func lastEndOfSentence() throws {
+        let ledger = Ledger()
+        let stage = try TinyModel.named("bart_cls").stage(ledger: ledger)
+        // As tokenized pairs: an end of sentence after each text; then one with tokens behind the last.
+        let inputs: [[Int32]] = [[0, 9, 2, 2, 8, 2], [0, 2, 7, 2, 30, 31]]
+        let batch = MicroBatch(
+            sampleIDs: [0, 1], inputs: inputs, types: inputs.map { $0.map { _ in 0 } },
+            decoderInputs: inputs.map { [2] + $0.dropLast() }, targets: .none)
+        guard case .rows(let rows) = stage.head!.selection(batch) else { return #expect(Bool(false)) }
+        #expect(rows == [5, 6 + 3])
     }
 }
 

@@ -15,7 +15,12 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
         TinyModel(name: "bert_reg", head: .regression, reductionFactor: 8),
         TinyModel(name: "t5_v1_0", head: .languageModel, reductionFactor: 8),
         TinyModel(name: "t5_v1_1", head: .languageModel, reductionFactor: 4),
+        TinyModel(name: "bart_cls", head: .classification(2), reductionFactor: 4),
+        TinyModel(name: "llama", head: .languageModel, reductionFactor: 4),
+        TinyModel(name: "qwen2", head: .languageModel, reductionFactor: 4),
     ]
+
+    static func named(_ name: String) -> TinyModel { all.first { $0.name == name }! }
 
     var testDescription: String { name }
     var directory: String { Self.references + "/" + name }
@@ -52,10 +57,15 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
         return model
     }
 
-    /// Packed sequences of random tokens, each of its own length.
-    func batch(inputs: [Int] = [5, 1, 9], outputs: [Int] = [3, 4, 1]) throws -> MicroBatch {
+    /// Packed sequences of random tokens, each of its own length. BART's inputs end as its classifier wants them; a
+    /// decoder-only model predicts from the last rows of each input, as many as `outputs` says and there are.
+    func batch(
+        inputs: [Int] = [5, 1, 9], outputs: [Int] = [3, 4, 1], head: HeadKind? = nil
+    ) throws -> MicroBatch {
+        let head = head ?? self.head
         let random = CounterRandom(2024)
-        let vocabulary = UInt64(try family().vocabularySize)
+        let family = try family()
+        let vocabulary = UInt64(family.vocabularySize)
         func tokens(_ lengths: [Int], _ stream: UInt64) -> [[Int32]] {
             lengths.enumerated().map { i, length in
                 (0..<length).map {
@@ -63,16 +73,49 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
                 }
             }
         }
-        let targets: Targets
-        switch head {
-        case .languageModel: targets = .tokens(tokens(outputs, 3).flatMap { $0 })
-        case .classification(let count): targets = .classes(inputs.indices.map { Int32($0 % count) })
-        case .regression: targets = .scores(inputs.indices.map { Float($0) })
+        var sequences = tokens(inputs, 1)
+        var decoderInputs = head == .languageModel && family.stacks.count == 2 ? tokens(outputs, 2) : []
+        if case .lastOccurrence(let id) = family.head.classifier.token, head != .languageModel {
+            for i in sequences.indices { sequences[i][sequences[i].count - 1] = id }
+            decoderInputs = sequences.map { [family.generationTokens!.start!] + $0.dropLast() }
         }
+        var targetCounts = outputs
+        var targetRows: [Int]?
+        if head == .languageModel, family.stacks.count == 1 {
+            targetCounts = zip(inputs, outputs).map { min($0, $1) }
+            let ends = inputs.indices.map { inputs[...$0].reduce(0, +) }
+            targetRows = zip(ends, targetCounts).flatMap { Array($0 - $1..<$0) }
+        }
+        let targets: Targets =
+            switch head {
+            case .languageModel: .tokens(tokens(targetCounts, 3).flatMap { $0 })
+            case .classification(let count): .classes(inputs.indices.map { Int32($0 % count) })
+            case .regression: .scores(inputs.indices.map { Float($0) })
+            }
         return MicroBatch(
-            sampleIDs: Array(inputs.indices), inputs: tokens(inputs, 1),
+            sampleIDs: Array(inputs.indices), inputs: sequences,
             types: inputs.map { length in (0..<length).map { $0 < length / 2 ? 0 : 1 } },
-            decoderInputs: head == .languageModel ? tokens(outputs, 2) : [], targets: targets)
+            decoderInputs: decoderInputs, targets: targets, targetRows: targetRows)
+    }
+}
+
+extension MicroBatch {
+    /// One sample of the batch.
+    func part(_ i: Int) -> MicroBatch {
+        let span = decoderSpans.isEmpty ? inputSpans[i] : decoderSpans[i]
+        let kept = targetRows.indices.filter { span.contains(targetRows[$0]) }
+        let targets: Targets =
+            switch self.targets {
+            case .classes(let labels): .classes([labels[i]])
+            case .scores(let scores): .scores([scores[i]])
+            case .tokens(let tokens): .tokens(kept.map { tokens[$0] })
+            case .none: .none
+            }
+        return MicroBatch(
+            sampleIDs: [sampleIDs[i]], inputs: [Array(input.ids[inputSpans[i]])],
+            types: [Array(input.typeIDs[inputSpans[i]])],
+            decoderInputs: decoderSpans.isEmpty ? [] : [Array(decoderInput.ids[decoderSpans[i]])],
+            targets: targets, targetRows: kept.map { targetRows[$0] - span.lowerBound })
     }
 }
 

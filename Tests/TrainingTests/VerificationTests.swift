@@ -15,14 +15,15 @@ import Training
 
     @Test(
         "every group of a case is within its tolerance",
-        arguments: ["bert_cls", "bert_reg", "t5_v1_0", "t5_v1_1"])
+        arguments: ["bert_cls", "bert_reg", "t5_v1_0", "t5_v1_1", "bart_cls", "llama", "qwen2"])
     func everyGroupOfACaseIsWithinItsTolerance(name: String) throws {
         let report = try verify("\(Self.references)/\(name)")
         #expect(report.passed, "\n\(report.table)")
         let groups = Set(report.rows.map { "\($0.part): \($0.group)" })
         for group in ["token ids", "activations", "losses"] { #expect(groups.contains("backbone: \(group)")) }
         let files =
-            ["parallel_adapters"] + (["bert_cls", "t5_v1_0"].contains(name) ? ["parallel_adapters_lst"] : [])
+            ["parallel_adapters"]
+            + (["bert_cls", "t5_v1_0", "qwen2"].contains(name) ? ["parallel_adapters_lst"] : [])
         for file in files {
             for group in ["activations", "losses", "gradients", "20-step trajectories", "parameters after"] {
                 #expect(groups.contains("\(file): \(group)"))
@@ -55,9 +56,8 @@ import Training
         #expect(failed.map(\.part) == ["full", "lora", "adapters"])
         #expect(failed.allSatisfy { $0.detail.contains("this build cannot check") })
 
-        let all = try verify(Self.references, ["parallel_adapters"]).rows
-        let subjects = Set(all.filter { !$0.passed }.map(\.subject))
-        #expect(subjects == ["bart_cls", "llama", "qwen2"])
+        let all = try verify(Self.references, ["parallel_adapters"])
+        #expect(all.passed, "\n\(all.table)")
     }
 
     @Test("paths with nothing to compare are errors") func pathsWithNothingToCompareAreErrors() throws {

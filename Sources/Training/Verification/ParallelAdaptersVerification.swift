@@ -80,6 +80,10 @@ struct ParallelAdaptersVerification {
             }
             try plan(prefix + "ffn", block.feedForward)
         }
+        if let frequencies = reduced.rotaryFrequencies(model.family.lastStack.kind) {
+            let name = "side_inv_freq"
+            comparisons.near(frequencies, try file.doubles(name), .activations, name)
+        }
         let values = initial.values + (try model.headValues())
         let stored = file.entries.keys.filter { $0.hasPrefix("init.param.") }
         comparisons.exact(
@@ -92,13 +96,8 @@ struct ParallelAdaptersVerification {
         }
     }
 
-    /// The rotary frequencies, and every u, a, final and z of the first batch.
+    /// Every u, a, final and z of the first batch.
     private func compareActivations(_ comparisons: inout Comparisons) throws {
-        let reduced: any ModelFamily = try model.family.reduced(by: model.adapters.reductionFactor)
-        if let frequencies = reduced.rotaryFrequencies(.decoder) {
-            comparisons.near(
-                frequencies, try file.doubles("side_inv_freq"), .activations, "side_inv_freq")
-        }
         let (batch, cache, side) = (batches[0], caches[0], model.model.side)
         func near(_ found: Tensor, _ stack: StackKind, _ name: String) throws {
             let name = "perturbed.batch0.\(name)"
