@@ -1,12 +1,12 @@
 import Support
 import TensorCore
 
-/// The frozen backbone's part on one stage: only the tensors of its steps are mapped.
+/// The backbone's part on one stage: only the tensors of its steps are mapped or trained.
 ///
-/// It always runs in inference mode; with dropout its activations would not be invariants of the sample and could not
-/// be cached.
+/// Under Parallel Adapters it always runs in inference mode; with dropout its activations would not be invariants of the
+/// sample and could not be cached.
 public final class BackboneSlice {
-    private let firstStack: StackKind
+    private let family: any ModelFamily
     private let embeddings: [StackKind: any EmbeddingLayer]
     private let blocks: StackBlocks
     /// The encoder's final norm, on the stage where the decoder begins.
@@ -21,7 +21,7 @@ public final class BackboneSlice {
                 encoderNorm = try family.finalNorm(.encoder).map { try Norm($0, source) }
             }
         }
-        firstStack = family.stacks[0].kind
+        self.family = family
         self.embeddings = embeddings
         self.encoderNorm = encoderNorm
         blocks = try StackBlocks(family, steps, source)
@@ -31,19 +31,26 @@ public final class BackboneSlice {
     ///
     /// - Returns: the lane whose hidden state is the activation b of the step.
     public func advance(
-        _ lane: Lane?, _ step: LayerStep, _ batch: MicroBatch, caches: GenerationCaches? = nil
+        _ lane: Lane?, _ step: LayerStep, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
+        caches: GenerationCaches? = nil
     ) -> Lane {
         switch step {
         case .embedding(let stack):
-            let hidden = embeddings[stack]!(batch.tokens(stack))
-            guard let lane, stack != firstStack else { return Lane(hidden: hidden) }
+            let hidden = drop(
+                embeddings[stack]!(batch.tokens(stack)), family.dropsEmbedding ? dropout : nil,
+                "\(stack.rawValue).embedding", spans: batch.spans(stack))
+            guard let lane, stack != family.stacks[0].kind else { return Lane(hidden: hidden) }
             // In generation the encoder's result is already there, from the first token on.
-            let memory = lane.encoderOutput ?? encoderNorm.map { $0(lane.hidden) } ?? lane.hidden
+            let memory =
+                lane.encoderOutput
+                ?? drop(
+                    encoderNorm.map { $0(lane.hidden) } ?? lane.hidden,
+                    family.dropsFinalNorm ? dropout : nil, "encoder.final", spans: batch.spans(.encoder))
             return Lane(hidden: hidden, encoderOutput: memory)
         case .block(let stack, let index):
             var lane = lane!
             lane.hidden = blocks(
-                stack, index, lane.hidden, memory: lane.encoderOutput, batch, dropout: nil,
+                stack, index, lane.hidden, memory: lane.encoderOutput, batch, dropout: dropout,
                 cache: caches?.cache(of: step))
             return lane
         case .head:

@@ -91,6 +91,8 @@ public struct BartFamily: ModelFamily {
         ]
     }
     public var maximumPositions: Int? { positionCount }
+    public var dropsEmbedding: Bool { true }
+    public var dropsFinalNorm: Bool { false }
     public var tokenEmbeddingName: String { "model.shared.weight" }
     public var optionalPrefix: String? { "model." }
     public var zeroWhenAbsent: Set<String> { [Self.logitsBias] }

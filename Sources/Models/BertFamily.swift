@@ -54,6 +54,8 @@ public struct BertFamily: ModelFamily {
     public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
     public var maximumPositions: Int? { positionCount }
     public var generationTokens: GenerationTokens? { nil }
+    public var dropsEmbedding: Bool { true }
+    public var dropsFinalNorm: Bool { false }
     public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
     public var optionalPrefix: String? { "bert." }
     public var head: HeadDescription {

@@ -7,6 +7,11 @@ public struct NormDescription: Sendable {
     public let kind: Kind
     public let epsilon: Float
     public let size: Int
+
+    /// The same norm of another width.
+    func resized(to size: Int) -> NormDescription {
+        NormDescription(name: name, kind: kind, epsilon: epsilon, size: size)
+    }
 }
 
 /// An attention sub-layer: names of its tensors without ".weight", sizes, and how it scores.
@@ -61,6 +66,9 @@ public struct BlockDescription: Sendable {
     public let hiddenSize: Int
     public let attentions: [AttentionDescription]
     public let feedForward: FeedForwardDescription
+    /// What is attached behind the self-attention, and behind the feed-forward.
+    var attentionSite: String { prefix + "attn_adapter" }
+    var feedForwardSite: String { prefix + "ffn_adapter" }
     /// Norm before each sub-layer (T5) rather than after the residual addition (BERT).
     public let isPreNorm: Bool
 }

@@ -1,10 +1,11 @@
 import Support
 import TensorCore
 
-/// A matrix with an optional bias.
+/// A matrix with an optional bias, and what a technique attached beside it.
 public struct Dense {
     let weight: Tensor
     let bias: Tensor?
+    private let branch: (any Branch)?
 
     /// - Parameter name: of the tensors without ".weight" and ".bias".
     init(
@@ -12,10 +13,15 @@ public struct Dense {
     ) throws {
         weight = try source.parameter(name + ".weight", [outputSize, inputSize])
         bias = hasBias ? try source.parameter(name + ".bias", [outputSize]) : nil
+        branch = try source.branch(besideLinear: name, from: inputSize, to: outputSize)
     }
 
+    /// - Parameters: `dropout` and the rows of each sequence are for an attached branch.
     /// - Shapes: x [n, in]; result [n, out].
-    func callAsFunction(_ x: Tensor) -> Tensor { linear(x, weight: weight, bias: bias) }
+    func callAsFunction(_ x: Tensor, _ dropout: DropoutKeys? = nil, spans: [Range<Int>] = []) -> Tensor {
+        let y = linear(x, weight: weight, bias: bias)
+        return branch.map { add(y, $0(x, dropout, spans: spans)) } ?? y
+    }
 }
 
 /// A row of the token table for each token, without scale or position: where T5 and Llama start.
@@ -70,10 +76,13 @@ public struct DropoutKeys: Sendable {
     }
 }
 
-/// Drops at a named place; nil keys mean inference.
-func drop(_ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>])
-    -> Tensor
-{
-    guard let dropoutKeys, dropoutKeys.probability > 0 else { return x }
-    return dropout(x, probability: dropoutKeys.probability, spans: spans, keys: dropoutKeys.keys(place()))
+/// Drops at a named place, with the pass's probability or the place's own; nil keys mean inference.
+func drop(
+    _ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>],
+    probability: Float? = nil
+) -> Tensor {
+    guard let dropoutKeys else { return x }
+    let probability = probability ?? dropoutKeys.probability
+    guard probability > 0 else { return x }
+    return dropout(x, probability: probability, spans: spans, keys: dropoutKeys.keys(place()))
 }

@@ -80,6 +80,8 @@ public struct LlamaFamily: ModelFamily {
     }
 
     public var stacks: [StackDescription] { [StackDescription(kind: .decoder, blockCount: blockCount)] }
+    public var dropsEmbedding: Bool { false }
+    public var dropsFinalNorm: Bool { false }
     public var tokenEmbeddingName: String { "model.embed_tokens.weight" }
     public var optionalPrefix: String? { "model." }
     public var head: HeadDescription {

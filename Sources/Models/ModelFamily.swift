@@ -21,6 +21,9 @@ public protocol ModelFamily: Sendable {
     var stacks: [StackDescription] { get }
     /// The dropout probability that the configuration names.
     var dropout: Double { get }
+    /// Whether a trained backbone drops behind its embedding, and behind its final norms.
+    var dropsEmbedding: Bool { get }
+    var dropsFinalNorm: Bool { get }
     /// How a decoder begins and ends a text; nil for encoder models.
     var generationTokens: GenerationTokens? { get }
     /// The longest input that the position embeddings allow, or were trained for; nil when there is no limit.
@@ -150,6 +153,14 @@ extension ModelFamily {
     public func steps(of layers: Range<Int>) -> [LayerStep] { plannerLayers[layers].flatMap(\.steps) }
 
     public var zeroWhenAbsent: Set<String> { [] }
+
+    /// Whether a tensor belongs to the classifier's trained layers, which a checkpoint need not have.
+    public func isClassifier(_ tensorName: String) -> Bool {
+        let classifier = head.classifier
+        var layers = [classifier.output]
+        if let hidden = classifier.hidden, hidden.isTrained { layers.append(hidden.name) }
+        return layers.contains { tensorName == $0 + ".weight" || tensorName == $0 + ".bias" }
+    }
 
     public var lastStack: StackDescription { stacks[stacks.count - 1] }
 

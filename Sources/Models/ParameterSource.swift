@@ -15,9 +15,21 @@ public protocol ParameterSource {
     ///
     /// - Parameter sharingGroup: names the stages that hold a copy, for a parameter that more than one stage needs.
     func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor
+    /// What a technique attaches beside a linear layer, named without ".weight": it reads the layer's input and its
+    /// result is added. nil for nothing.
+    func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (any Branch)?
+    /// What a technique attaches behind a sub-layer, before the residual addition: it reads the sub-layer's result, and
+    /// its own is added. nil for nothing.
+    func branch(behindSublayer name: String, size: Int) throws -> (any Branch)?
 }
 
 extension ParameterSource {
+    public func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (
+        any Branch
+    )? { nil }
+
+    public func branch(behindSublayer name: String, size: Int) throws -> (any Branch)? { nil }
+
     public func parameter(_ name: String, _ shape: [Int]) throws -> Tensor {
         try parameter(name, shape, sharingGroup: nil)
     }
@@ -89,11 +101,14 @@ public struct BucketSource: ParameterSource {
 public final class DeclaringSource: ParameterSource {
     public private(set) var declarations: [ParameterBucket.Declaration] = []
     private let scratch = Ledger()
+    private var seen: Set<String> = []
 
     public init() {}
 
     public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
-        declarations.append(.init(name: name, shape: shape, sharingGroup: sharingGroup))
+        let declaration = ParameterBucket.Declaration(name: name, shape: shape, sharingGroup: sharingGroup)
+        // A tied tensor is asked for in several places and is one parameter.
+        if seen.insert(name).inserted { declarations.append(declaration) }
         return Tensor(rows: 0, columns: shape.last ?? 1, ledger: scratch)
     }
 }

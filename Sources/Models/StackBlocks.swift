@@ -1,29 +1,6 @@
 import Support
 import TensorCore
 
-/// Hidden states on their way through the layers of one network, backbone or side.
-public struct Lane {
-    public var hidden: Tensor
-    /// What the encoder ended with, after its final norm; nil before a decoder begins.
-    public var encoderOutput: Tensor?
-
-    public init(hidden: Tensor, encoderOutput: Tensor? = nil) {
-        self.hidden = hidden
-        self.encoderOutput = encoderOutput
-    }
-}
-
-/// What travels from layer to layer and from stage to stage.
-public struct HiddenState {
-    public var backbone: Lane
-    public var side: Lane
-
-    public init(backbone: Lane, side: Lane) {
-        self.backbone = backbone
-        self.side = side
-    }
-}
-
 /// The blocks of a range of steps with their stacks' position tables: what backbone and side network have in common.
 struct StackBlocks {
     private var blocks: [LayerStep: TransformerBlock] = [:]

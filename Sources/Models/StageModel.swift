@@ -1,25 +1,27 @@
 import Support
 import TensorCore
 
-/// What a stage runs: its slice of the frozen backbone, the side network beside it and, on the last stage, the head.
+/// What a stage runs: its slice of the backbone, the side network beside it, if the technique has one, and, on the last
+/// stage, the head.
 ///
 /// The backbone can be released; the side network then runs from cached activations.
 public final class StageModel {
     public let family: any ModelFamily
     public let steps: [LayerStep]
     public let parameters: ParameterBucket
-    public let side: SideNetwork
+    public let side: SideNetwork?
     public let head: TaskHead?
     public private(set) var backbone: BackboneSlice?
+    private let technique: any TuningTechnique
 
     /// What to build.
     public struct Configuration: Sendable {
-        public var adapters: ParallelAdaptersConfiguration
+        public var technique: any TuningTechnique
         public var head: HeadKind
         public var pooling: Pooling
 
-        public init(adapters: ParallelAdaptersConfiguration, head: HeadKind, pooling: Pooling) {
-            self.adapters = adapters
+        public init(technique: any TuningTechnique, head: HeadKind, pooling: Pooling) {
+            self.technique = technique
             self.head = head
             self.pooling = pooling
         }
@@ -35,34 +37,53 @@ public final class StageModel {
     ) throws {
         self.family = family
         self.steps = steps
+        technique = configuration.technique
         parameters = ParameterBucket(
             try Self.declarations(family, configuration, steps: steps), ledger: ledger)
-        (side, head) = try Self.build(
-            family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters))
-        backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: frozen) : nil
+        let parts = try Parts(
+            family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters),
+            withBackbone: withBackbone)
+        (side, head, backbone) = (parts.side, parts.head, parts.backbone)
     }
 
     /// The trainable parameters of some steps, in the order of their bucket, without building anything.
     public static func declarations(
         _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
     ) throws -> [ParameterBucket.Declaration] {
-        let declaring = DeclaringSource()
-        _ = try build(family, configuration, steps, frozen: DeclaringSource(), trainable: declaring)
-        return ParameterBucket.ordered(declaring.declarations)
+        try inventory(family, configuration, steps: steps).trainable
     }
 
-    private static func build(
-        _ family: any ModelFamily, _ configuration: Configuration, _ steps: [LayerStep],
-        frozen: any ParameterSource, trainable: any ParameterSource
-    ) throws -> (SideNetwork, TaskHead?) {
-        let side = try SideNetwork(family, configuration.adapters, steps: steps, source: trainable)
-        guard steps.contains(.head) else { return (side, nil) }
-        return (
-            side,
-            try TaskHead(
-                family, configuration.head, pooling: configuration.pooling, frozen: frozen,
-                trainable: trainable)
-        )
+    /// All parameters of some steps, each once: those that the technique trains, in the order of their bucket, and the
+    /// frozen ones.
+    public static func inventory(
+        _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
+    ) throws -> (trainable: [ParameterBucket.Declaration], frozen: [ParameterBucket.Declaration]) {
+        let (trainable, frozen) = (DeclaringSource(), DeclaringSource())
+        _ = try Parts(
+            family, configuration, steps, frozen: frozen, trainable: trainable, withBackbone: true)
+        return (ParameterBucket.ordered(trainable.declarations), frozen.declarations)
+    }
+
+    private struct Parts {
+        let backbone: BackboneSlice?
+        let side: SideNetwork?
+        let head: TaskHead?
+
+        init(
+            _ family: any ModelFamily, _ configuration: Configuration, _ steps: [LayerStep],
+            frozen: any ParameterSource, trainable: any ParameterSource, withBackbone: Bool
+        ) throws {
+            let model = configuration.technique.source(frozen: frozen, trainable: trainable, family)
+            backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: model) : nil
+            side = try (configuration.technique as? ParallelAdapters).map {
+                try SideNetwork(family, $0, steps: steps, source: trainable)
+            }
+            head =
+                steps.contains(.head)
+                ? try TaskHead(
+                    family, configuration.head, pooling: configuration.pooling, model: model, frozen: frozen,
+                    trainable: trainable) : nil
+        }
     }
 
     /// Lets go of the backbone's slice; what the head needs stays.
@@ -70,13 +91,20 @@ public final class StageModel {
 
     /// Maps the backbone's slice again, for an evaluation that needs it.
     public func restoreBackbone(from frozen: any ParameterSource) throws {
-        backbone = try BackboneSlice(family, steps: steps, source: frozen)
+        backbone = try BackboneSlice(
+            family, steps: steps,
+            source: technique.source(frozen: frozen, trainable: BucketSource(parameters), family))
+    }
+
+    /// Dropout of the backbone: only where it is trained.
+    private func backboneDropout(_ keys: DropoutKeys?) -> DropoutKeys? {
+        technique.gradientLane == .backbone ? keys : nil
     }
 
     /// Runs the stage's steps on a micro-batch.
     ///
-    /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b as it is made,
-    ///   with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
+    /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b that the side
+    ///   network reads as it is made, with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
     ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
     public func forward(
         _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
@@ -86,25 +114,32 @@ public final class StageModel {
         var sideLane = state?.side
         for step in steps where step != .head {
             if step.activation?.stack == .encoder, backboneLane?.encoderOutput != nil { continue }
-            let lane = backbone!.advance(backboneLane, step, batch, caches: caches?.backbone)
-            if let (stack, layer) = step.activation { onActivation?(stack, layer, lane.hidden) }
-            sideLane = side.advance(
-                sideLane, past: step, activation: lane.hidden, batch, dropout: dropout, caches: caches?.side)
+            let lane = backbone!.advance(
+                backboneLane, step, batch, dropout: backboneDropout(dropout), caches: caches?.backbone)
+            if let side {
+                if let (stack, layer) = step.activation, side.stacks.contains(stack) {
+                    onActivation?(stack, layer, lane.hidden)
+                }
+                sideLane = side.advance(
+                    sideLane, past: step, activation: lane.hidden, batch, dropout: dropout,
+                    caches: caches?.side)
+            }
             backboneLane = lane
         }
-        return HiddenState(backbone: backboneLane!, side: sideLane!)
+        return HiddenState(backbone: backboneLane!, side: sideLane)
     }
 
-    /// Runs all steps from cached activations, without a backbone.
+    /// Runs all steps of the side network from cached activations, without a backbone.
     ///
     /// - Parameter activation: b of a stack and layer, [n, d]; rows may be strided.
     public func forward(
         _ batch: MicroBatch, dropout: DropoutKeys? = nil, activation: (StackKind, Int) -> Tensor
     ) -> HiddenState {
+        guard let side else { preconditionFailure("only a side network runs from a cache") }
         var sideLane: Lane?
         var last: Tensor?
         for step in steps {
-            guard let (stack, layer) = step.activation else { continue }
+            guard let (stack, layer) = step.activation, side.stacks.contains(stack) else { continue }
             let b = activation(stack, layer)
             sideLane = side.advance(sideLane, past: step, activation: b, batch, dropout: dropout)
             last = b
@@ -116,7 +151,9 @@ public final class StageModel {
     public func logits(
         _ state: HiddenState, _ batch: MicroBatch, selection: RowSelection? = nil, dropout: DropoutKeys? = nil
     ) -> Tensor {
-        head!.logits(finalHidden(state, batch, selection: selection, dropout: dropout))
+        head!.logits(
+            finalHidden(state, batch, selection: selection, dropout: dropout),
+            dropout: backboneDropout(dropout))
     }
 
     /// z: the hidden state that the head sees, for the selected rows.
@@ -125,8 +162,12 @@ public final class StageModel {
     ) -> Tensor {
         let head = head!
         let selection = selection ?? head.selection(batch)
-        let s = select(side.final(state.side, batch, dropout: dropout), selection)
-        return side.readOut({ head.backboneRows(state.backbone.hidden, selection) }, side: s)
+        let backboneRows = {
+            head.backboneRows(
+                state.backbone.hidden, selection, batch, dropout: self.backboneDropout(dropout))
+        }
+        guard let side, let lane = state.side else { return backboneRows() }
+        return side.readOut(backboneRows, side: select(side.final(lane, batch, dropout: dropout), selection))
     }
 }
 
@@ -143,6 +184,9 @@ public final class StageCaches {
 }
 
 extension LayerStep {
+    /// The stack of a step; nil for the head.
+    public var stack: StackKind? { activation?.stack }
+
     /// The stack and layer number of the activation b that a step leaves: 0 for an embedding, i for block i - 1.
     public var activation: (stack: StackKind, layer: Int)? {
         switch self {

@@ -71,6 +71,8 @@ public struct T5Family: ModelFamily {
         ]
     }
     public var maximumPositions: Int? { nil }
+    public var dropsEmbedding: Bool { true }
+    public var dropsFinalNorm: Bool { true }
     public var tokenEmbeddingName: String { "shared.weight" }
     public var optionalPrefix: String? { nil }
 

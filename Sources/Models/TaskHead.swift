@@ -16,7 +16,7 @@ public enum Pooling: String, Sendable, CaseIterable {
     case mean
 }
 
-/// The end of the model: selection of rows, frozen final norm, frozen head matrix or pooler, trained classifier, loss.
+/// The end of the model: selection of rows, final norm, head matrix or pooler, trained classifier, loss.
 ///
 /// It needs few of the backbone's tensors, so that it lives on when the backbone is released: `frozenTensors`.
 public final class TaskHead {
@@ -31,16 +31,17 @@ public final class TaskHead {
     /// The frozen tensors that cached training needs, by their checkpoint names.
     public let frozenTensors: [(name: String, shape: [Int], tensor: Tensor)]
 
-    /// - Parameters: `frozen` gives final norm, language-model head and pooler; `trainable` gives the classifier.
+    /// - Parameters: `model` gives final norm, head matrix and pooler, frozen but under full tuning; `frozen` what is
+    ///   never trained; `trainable` the classifier.
     /// - Throws: when the family has no head of this kind, or a tensor is missing.
     public init(
-        _ family: any ModelFamily, _ kind: HeadKind, pooling: Pooling, frozen: any ParameterSource,
-        trainable: any ParameterSource
+        _ family: any ModelFamily, _ kind: HeadKind, pooling: Pooling, model: any ParameterSource,
+        frozen: any ParameterSource, trainable: any ParameterSource
     ) throws {
         self.family = family
         self.kind = kind
         self.pooling = pooling
-        let source = RecordingSource(frozen)
+        let (source, fixed) = (RecordingSource(model), RecordingSource(frozen))
         let d = family.hiddenSize
         finalNorm = try family.finalNorm(family.lastStack.kind).map { try Norm($0, source) }
         switch kind {
@@ -50,7 +51,8 @@ public final class TaskHead {
                     "task.kind: expected a classification or regression task for a \(family.name) model, "
                         + "found one that generates text")
             }
-            languageModel = try LanguageModel(description, [family.vocabularySize, d], source)
+            languageModel = try LanguageModel(
+                description, [family.vocabularySize, d], source, frozen: fixed)
             (hidden, classifier) = (nil, nil)
         case .classification, .regression:
             languageModel = nil
@@ -64,7 +66,7 @@ public final class TaskHead {
             classifier = try Dense(
                 description.output, from: d, to: kind.outputCount, hasBias: description.hasBias, trainable)
         }
-        frozenTensors = source.recorded
+        frozenTensors = (source.recorded + fixed.recorded).filter { $0.tensor.node == nil }
     }
 
     /// The rows of the last stack that reach the head.
@@ -93,23 +95,44 @@ public final class TaskHead {
         }
     }
 
-    /// h_L: the selected rows of the backbone's last activation, after the frozen final norm.
-    public func backboneRows(_ lastActivation: Tensor, _ selection: RowSelection) -> Tensor {
+    /// h_L: the selected rows of the backbone's last activation, after the final norm.
+    ///
+    /// - Parameter dropout: drops them where the family does, when the backbone is trained.
+    public func backboneRows(
+        _ lastActivation: Tensor, _ selection: RowSelection, _ batch: MicroBatch, dropout: DropoutKeys? = nil
+    ) -> Tensor {
+        func dropped(_ x: Tensor, _ spans: [Range<Int>]) -> Tensor {
+            drop(x, family.dropsFinalNorm ? dropout : nil, "backbone.final", spans: spans)
+        }
+        let spans = batch.spans(family.lastStack.kind)
         guard let finalNorm else { return select(lastActivation, selection) }
         switch selection {
-        case .rows: return finalNorm(select(lastActivation, selection))
+        case .rows:
+            return dropped(finalNorm(select(lastActivation, selection)), selection.spans(in: spans))
         case .meanPerSequence:
             // A view into the cache has rows far apart, and norms want them side by side.
-            let rows = lastActivation.isContiguous ? lastActivation : lastActivation.copy()
-            return select(finalNorm(rows), selection)
+            let rows =
+                lastActivation.isContiguous
+                ? lastActivation : lastActivation.copy().with(node: lastActivation.node)
+            return select(dropped(finalNorm(rows), spans), selection)
         }
     }
 
     /// Predictions from hidden states z.
     ///
+    /// - Parameter dropout: drops before the classifier's trained layers, as the families do; nil when the backbone is
+    ///   frozen and in inference.
     /// - Shapes: z [m, d]; result [m, vocabulary], [m, classes] or [m, 1].
-    public func logits(_ z: Tensor) -> Tensor {
-        languageModel.map { $0(z) } ?? classifier!(hidden.map { tanh($0(z)) } ?? z)
+    public func logits(_ z: Tensor, dropout: DropoutKeys? = nil) -> Tensor {
+        if let languageModel { return languageModel(z) }
+        let keys = family.dropsEmbedding ? dropout : nil
+        let sequences = (0..<z.rows).map { $0..<$0 + 1 }
+        var x = z
+        if let hidden {
+            let isTrained = family.head.classifier.hidden?.isTrained ?? false
+            x = tanh(hidden(drop(x, isTrained ? keys : nil, "classifier.input", spans: sequences)))
+        }
+        return classifier!(drop(x, keys, "classifier.output", spans: sequences))
     }
 
     /// The loss of predictions.
@@ -124,20 +147,36 @@ public final class TaskHead {
     }
 }
 
-/// The frozen head of a language model.
+/// The head of a language model; its bias is no parameter in any family.
 private struct LanguageModel {
     private let weight: Tensor
     private let bias: Tensor?
     private let inputScale: Float
 
-    init(_ description: LanguageModelDescription, _ shape: [Int], _ source: any ParameterSource) throws {
+    init(
+        _ description: LanguageModelDescription, _ shape: [Int], _ source: any ParameterSource,
+        frozen: any ParameterSource
+    ) throws {
         weight = try source.parameter(description.weight, shape)
-        bias = try description.bias.map { try source.parameter($0, [1, shape[0]]) }
+        bias = try description.bias.map { try frozen.parameter($0, [1, shape[0]]) }
         inputScale = description.inputScale
     }
 
     func callAsFunction(_ z: Tensor) -> Tensor {
         linear(inputScale == 1 ? z : scale(z, by: inputScale), weight: weight, bias: bias)
+    }
+}
+
+extension RowSelection {
+    /// The selected rows of each sequence, as they stand in the selection.
+    fileprivate func spans(in sequences: [Range<Int>]) -> [Range<Int>] {
+        guard case .rows(let rows) = self else { return sequences.indices.map { $0..<$0 + 1 } }
+        var start = 0
+        return sequences.map { sequence in
+            let end = start + rows[start...].prefix { sequence.contains($0) }.count
+            defer { start = end }
+            return start..<end
+        }
     }
 }
 

@@ -27,10 +27,12 @@ public struct TransformerBlock {
     public init(_ description: BlockDescription, _ source: any ParameterSource) throws {
         self.description = description
         attentions = try description.attentions.map {
-            try AttentionLayer($0, hiddenSize: description.hiddenSize, source)
+            try AttentionLayer(
+                $0, hiddenSize: description.hiddenSize, site: description.attentionSite, source)
         }
         feedForward = try FeedForwardLayer(
-            description.feedForward, hiddenSize: description.hiddenSize, source)
+            description.feedForward, hiddenSize: description.hiddenSize, site: description.feedForwardSite,
+            source)
     }
 
     /// - Shapes: x [n, d] over packed sequences; result [n, d].
@@ -55,8 +57,11 @@ private struct AttentionLayer {
     private let key: Dense
     private let value: Dense
     private let output: Dense
+    private let branch: (any Branch)?
 
-    init(_ description: AttentionDescription, hiddenSize: Int, _ source: any ParameterSource) throws {
+    init(
+        _ description: AttentionDescription, hiddenSize: Int, site: String, _ source: any ParameterSource
+    ) throws {
         self.description = description
         let width = description.headCount * description.headSize
         let keyWidth = description.keyValueHeadCount * description.headSize
@@ -66,12 +71,15 @@ private struct AttentionLayer {
         value = try Dense(description.value, from: hiddenSize, to: keyWidth, hasBias: hasBias, source)
         output = try Dense(
             description.output, from: width, to: hiddenSize, hasBias: description.hasOutputBias, source)
+        branch =
+            description.kind == .selfAttention
+            ? try source.branch(behindSublayer: site, size: hiddenSize) : nil
         norm = try Norm(description.norm, source)
     }
 
     func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
         let isCross = description.kind == .crossAttention
-        let q = placed(query(x), context)
+        let q = placed(query(x, context.dropout, spans: context.spans), context)
         let keys: KeysAndValues
         if let cache = context.cache {
             keys =
@@ -92,16 +100,24 @@ private struct AttentionLayer {
                 AttentionDropout(
                     probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
             })
-        return drop(output(mixed), context.dropout, description.output, spans: context.spans)
+        let y = drop(
+            output(mixed, context.dropout, spans: context.spans), context.dropout, description.output,
+            spans: context.spans)
+        return attached(branch, y, context)
     }
 
     private func projectOwn(_ x: Tensor, _ context: BlockContext) -> KeysAndValues {
-        KeysAndValues(keys: placed(key(x), context), values: value(x), spans: context.spans)
+        let (keys, values) = project(x, context, spans: context.spans)
+        return KeysAndValues(keys: placed(keys, context), values: values, spans: context.spans)
+    }
+
+    private func project(_ x: Tensor, _ context: BlockContext, spans: [Range<Int>]) -> (Tensor, Tensor) {
+        (key(x, context.dropout, spans: spans), value(x, context.dropout, spans: spans))
     }
 
     private func projectMemory(_ context: BlockContext) -> KeysAndValues {
-        let memory = context.memory!
-        return KeysAndValues(keys: key(memory), values: value(memory), spans: context.memorySpans)
+        let (keys, values) = project(context.memory!, context, spans: context.memorySpans)
+        return KeysAndValues(keys: keys, values: values, spans: context.memorySpans)
     }
 
     /// Queries or keys that know where they stand, under rotary positions.
@@ -117,25 +133,38 @@ private struct FeedForwardLayer {
     private let description: FeedForwardDescription
     private let inputs: [Dense]
     private let output: Dense
+    private let branch: (any Branch)?
 
-    init(_ description: FeedForwardDescription, hiddenSize: Int, _ source: any ParameterSource) throws {
+    init(
+        _ description: FeedForwardDescription, hiddenSize: Int, site: String, _ source: any ParameterSource
+    ) throws {
         self.description = description
         inputs = try description.inputs.map {
             try Dense($0, from: hiddenSize, to: description.width, hasBias: description.hasBias, source)
         }
         output = try Dense(
             description.output, from: description.width, to: hiddenSize, hasBias: description.hasBias, source)
+        branch = try source.branch(behindSublayer: site, size: hiddenSize)
         norm = try Norm(description.norm, source)
     }
 
     func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
+        let projected = inputs.map { $0(x, context.dropout, spans: context.spans) }
         var hidden =
-            inputs.count == 2
-            ? gatedActivation(gate: inputs[0](x), up: inputs[1](x), description.activation)
-            : activation(inputs[0](x), description.activation)
+            projected.count == 2
+            ? gatedActivation(gate: projected[0], up: projected[1], description.activation)
+            : activation(projected[0], description.activation)
         if description.hasInnerDropout {
             hidden = drop(hidden, context.dropout, description.output + ".input", spans: context.spans)
         }
-        return drop(output(hidden), context.dropout, description.output, spans: context.spans)
+        let y = drop(
+            output(hidden, context.dropout, spans: context.spans), context.dropout, description.output,
+            spans: context.spans)
+        return attached(branch, y, context)
     }
+}
+
+/// A sub-layer's result with what a technique attached behind it.
+private func attached(_ branch: (any Branch)?, _ y: Tensor, _ context: BlockContext) -> Tensor {
+    branch.map { add(y, $0(y, context.dropout, spans: context.spans)) } ?? y
 }

@@ -30,26 +30,65 @@ public func readFile(_ path: String) throws -> [UInt8] {
 
 /// Writes a whole file beside its place, syncs it and renames it, so that a reader sees the old file or the new one.
 public func writeFileAtomically(_ bytes: [UInt8], to path: String) throws {
-    let part = path + ".part"
-    let descriptor = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw Failure.run("\(part): cannot be written: \(systemReason())") }
-    var written = 0
-    while written < bytes.count {
-        let put = bytes.withUnsafeBytes {
-            write(descriptor, $0.baseAddress! + written, bytes.count - written)
-        }
-        if put < 0, errno == EINTR { continue }
-        guard put > 0 else {
-            let reason = systemReason()
-            close(descriptor)
-            unlink(part)
-            throw Failure.run("\(part): cannot be written: \(reason)")
-        }
-        written += put
+    let file = try AtomicFile(path)
+    try bytes.withUnsafeBytes { try file.write($0) }
+    try file.commit()
+}
+
+/// A file in the making: written piece by piece beside its place, under the name `path.part`, and renamed when it is
+/// complete. One that is given up leaves nothing behind.
+public final class AtomicFile {
+    public let path: String
+    private var descriptor: Int32
+
+    /// Throws when the file cannot be made.
+    public init(_ path: String) throws {
+        self.path = path
+        descriptor = open(path + ".part", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw Failure.run("\(path).part: cannot be written: \(systemReason())") }
     }
-    let synced = fsync(descriptor)
-    guard close(descriptor) == 0, synced == 0, rename(part, path) == 0 else {
-        throw Failure.run("\(path): cannot be written: \(systemReason())")
+
+    deinit { giveUp() }
+
+    /// Appends bytes. Throws what the system says of a full disk; nothing is left then.
+    public func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var written = 0
+        while written < bytes.count {
+            let put = Self.write(descriptor, bytes.baseAddress! + written, bytes.count - written)
+            if put < 0, errno == EINTR { continue }
+            guard put > 0 else {
+                let reason = systemReason()
+                giveUp()
+                throw Failure.run("\(path).part: cannot be written: \(reason)")
+            }
+            written += put
+        }
+    }
+
+    /// Syncs the file and gives it its name.
+    public func commit() throws {
+        let synced = fsync(descriptor)
+        let closed = close(descriptor)
+        descriptor = -1
+        guard synced == 0, closed == 0, rename(path + ".part", path) == 0 else {
+            throw Failure.run("\(path): cannot be written: \(systemReason())")
+        }
+    }
+
+    private func giveUp() {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        unlink(path + ".part")
+        descriptor = -1
+    }
+
+    // The method's name hides the system's function.
+    private static func write(_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+        #if canImport(Glibc)
+            Glibc.write(descriptor, bytes, count)
+        #else
+            Darwin.write(descriptor, bytes, count)
+        #endif
     }
 }
 

@@ -10,14 +10,16 @@ import TextData
 final class CacheStore {
     let thread: IOThread
     private let session: Session
+    private let technique: ParallelAdapters
     private let plan: Plan
     private let directory: RunDirectory
     private var file: ActivationCacheFile?
     private var paths: Set<String> = []
 
     /// Creates this rank's file for its stage. Collective over the world.
-    init(_ session: Session, _ plan: Plan, _ directory: RunDirectory) throws {
+    init(_ session: Session, _ technique: ParallelAdapters, _ plan: Plan, _ directory: RunDirectory) throws {
         self.session = session
+        self.technique = technique
         self.plan = plan
         self.directory = directory
         thread = try IOThread()
@@ -57,7 +59,8 @@ final class CacheStore {
             if let source { try onThread(source) { try $0.setAside() } }
             return try create(family.steps(of: 0..<family.plannerLayers.count))
         }
-        let mover = Redistribution(plan, family, owners: owners, thread: thread, ledger: session.ledger)
+        let mover = try Redistribution(
+            plan, family, technique, owners: owners, thread: thread, ledger: session.ledger)
         var bytes = 0
         for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
             guard let dataset, keeps(split) else { continue }
@@ -92,7 +95,7 @@ final class CacheStore {
                 metadata: [
                     ("model_hash", session.model.fingerprint),
                     ("residual", residual.map(String.init).joined(separator: " ")),
-                    ("reduction_factor", "\(session.experiment.technique.reductionFactor)"),
+                    ("reduction_factor", "\(technique.reductionFactor)"),
                 ], to: path)
         }
     }
@@ -123,7 +126,7 @@ final class CacheStore {
             dataHash: [session.train, session.validation].compactMap { $0?.fingerprint }.joined(
                 separator: "+"), family: session.model.family.name,
             maximumSequenceLength: session.experiment.task.maximumSequenceLength)
-        let shape = CacheShape(session.model.family, steps: steps)
+        let shape = try CacheShape(session.model.family, technique, steps: steps)
         let (rank, size) = (session.world.rank, session.world.size)
         return try thread.value {
             try ActivationCacheFile.create(

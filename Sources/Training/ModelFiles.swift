@@ -38,8 +38,9 @@ public final class ModelFiles {
         let declaring = DeclaringSource()
         _ = try BackboneSlice(family, steps: steps, source: declaring)
         _ = try TaskHead(
-            family, configuration.head, pooling: configuration.pooling, frozen: declaring,
+            family, configuration.head, pooling: configuration.pooling, model: declaring, frozen: declaring,
             trainable: DeclaringSource())
+        try configuration.technique.check(family)
         _ = try StageModel.declarations(family, configuration, steps: steps)
         guard let source = try frozenSource(Ledger()) as? CheckpointSource else { return }
         for declaration in declaring.declarations { try source.check(declaration.name, declaration.shape) }

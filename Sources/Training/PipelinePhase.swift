@@ -36,9 +36,9 @@ final class PipelinePhase {
         }
         self.model = model
         let pipeline = PipelineCommunicator(try session.world.duplicate(name: "pipeline"))
-        let sideSize = family.hiddenSize / session.experiment.technique.reductionFactor
-        exchange = place.map {
-            BoundaryExchange($0, pipeline, family: family, sideSize: sideSize, ledger: session.ledger)
+        exchange = try place.map {
+            try BoundaryExchange(
+                $0, pipeline, family: family, session.modelConfiguration, ledger: session.ledger)
         }
         if let place, let model, let exchange {
             runtime = StageRuntime(model, place, exchange)
@@ -46,18 +46,15 @@ final class PipelinePhase {
             runtime = nil
         }
         synchronizer = try GradientSynchronizer.make(
-            place, plan: plan, family: family, bucket: model?.parameters, world: session.world)
+            place, plan: plan, family: family, session.modelConfiguration, bucket: model?.parameters,
+            world: session.world)
     }
 
     /// Sets the stage's trainable values to their start. Collective over the world.
-    ///
-    /// - Returns: the residual channels that the side network keeps.
-    func initialize() throws -> [Int] {
-        let residual = try AdapterStart.residualChannels(session)
+    func initialize(_ start: ParameterStart) throws {
         try session.world.agree {
-            if let model { try AdapterStart.initialize(model, session: session, residual: residual) }
+            if let model { try start.initialize(model) }
         }
-        return residual
     }
 
     /// Trains an epoch, or what is left of the run's steps.

@@ -12,29 +12,18 @@ struct RunHeader {
     let hosts: [HostDescription]
     let directory: RunDirectory
 
-    /// Trainable scalars of the whole model.
-    func trainableCount() throws -> Int {
-        try StageModel.declarations(session.model.family, session.modelConfiguration, steps: allSteps)
-            .reduce(0) { $0 + $1.count }
-    }
-
-    /// Scalars of the whole model: the frozen backbone and head, each tensor once, and the trainable ones.
-    func totalCount() throws -> Int {
-        let family = session.model.family
-        let declaring = DeclaringSource()
-        _ = try BackboneSlice(family, steps: allSteps, source: declaring)
-        _ = try TaskHead(
-            family, session.headKind, pooling: session.pooling, frozen: declaring,
-            trainable: DeclaringSource())
-        var names: Set<String> = []
-        let frozen = declaring.declarations.reduce(0) { names.insert($1.name).inserted ? $0 + $1.count : $0 }
-        return try frozen + trainableCount()
+    /// Scalars of the whole model, each tensor once: those that are trained, and all.
+    private func parameterCounts() throws -> (trainable: Int, total: Int) {
+        let (trainable, frozen) = try StageModel.inventory(
+            session.model.family, session.modelConfiguration, steps: allSteps)
+        let count = trainable.reduce(0) { $0 + $1.count }
+        return (count, frozen.reduce(count) { $0 + $1.count })
     }
 
     /// Writes the header through the reporter and the `start` event.
     func write(_ reporter: RunReporter) throws {
         let family = session.model.family
-        let (trainable, total) = (try trainableCount(), try totalCount())
+        let (trainable, total) = try parameterCounts()
         if directory.isRenamed {
             reporter.note(
                 "\(session.experiment.outputDirectory) exists; this run goes to \(directory.path) (--overwrite replaces it)"

@@ -74,7 +74,7 @@ public final class Session {
         tokenizerFingerprint = received.tokenizerFingerprint
         (train, validation) = (received.train, received.validation)
         let configuration = StageModel.Configuration(
-            adapters: experiment.technique, head: received.headKind, pooling: pooling)
+            technique: experiment.technique, head: received.headKind, pooling: pooling)
         modelConfiguration = configuration
         try self.world.agree { try model.check(configuration) }
         try checkCounts()
@@ -111,7 +111,7 @@ extension Session {
     /// Dropout keys of some samples in an epoch; nil without dropout.
     func dropout(epoch: Int) -> (([Int]) -> DropoutKeys)? {
         let probability = experiment.training.dropout ?? model.family.dropout
-        guard probability > 0 else { return nil }
+        guard probability > 0 || experiment.technique.ownDropout > 0 else { return nil }
         let seed = UInt64(experiment.training.seed)
         return { DropoutKeys(probability: probability, seed: seed, epoch: epoch, sampleIDs: $0) }
     }

@@ -60,9 +60,11 @@ public final class Trainer {
 
     /// Trains. Collective over the world.
     public func run() throws -> Summary {
-        let residual = try preparePipeline()
+        let start = try preparePipeline()
         let (metrics, stepCount) =
-            usesCache ? try trainWithCache(residual) : try trainWithoutCache()
+            if let technique = cachedTechnique { try trainWithCache(technique, start.residual) } else {
+                try trainWithoutCache()
+            }
         try reporter.event(
             "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(
@@ -71,25 +73,29 @@ public final class Trainer {
 
     /// Builds the stages. They live in `pipeline` alone, so that giving it up frees them.
     ///
-    /// - Returns: the residual channels that the side network keeps.
-    private func preparePipeline() throws -> [Int] {
+    /// - Returns: where training starts.
+    private func preparePipeline() throws -> ParameterStart {
         let pipeline = try PipelinePhase(session, choice.plan)
         self.pipeline = pipeline
         pipelineState = makeState(
             parameterCount: pipeline.model?.parameters.count ?? 0, completedSteps: 0)
         let planned = pipelineState!.plannedSteps
-        let pipelineSteps = usesCache ? min(stepsPerEpoch, planned) : planned
+        let pipelineSteps = cachedTechnique == nil ? planned : min(stepsPerEpoch, planned)
         reporter.expect(
             pipelineSteps: pipelineSteps, cachedSteps: planned - pipelineSteps,
             epochs: session.experiment.training.epochs,
             evaluationShare: Double(session.validation?.count ?? 0) / Double(train.count))
-        return try pipeline.initialize()
+        let start = try ParameterStart(session)
+        try pipeline.initialize(start)
+        return start
     }
 
-    /// Whether there is an epoch that a cache would serve, or a wish to keep one.
-    private var usesCache: Bool {
+    /// The technique, when it is one that can be cached and there is an epoch that a cache would serve, or a wish to keep
+    /// one.
+    private var cachedTechnique: ParallelAdapters? {
         let cache = session.experiment.cache
-        return cache.isEnabled && (pipelineState!.plannedSteps > stepsPerEpoch || cache.keep)
+        guard cache.isEnabled, pipelineState!.plannedSteps > stepsPerEpoch || cache.keep else { return nil }
+        return session.experiment.technique as? ParallelAdapters
     }
 
     // MARK: Phases
@@ -103,10 +109,7 @@ public final class Trainer {
         var metrics: Metrics?
         for epoch in 1...session.experiment.training.epochs where !state.isFinished {
             metrics = try pipelineEpoch(epoch, pipeline, state, cache: nil) ?? metrics
-            let complete = try completeModel()
-            try ParameterGathering.gather(
-                into: complete.parameters, from: pipeline.model, plan: choice.plan, session: session)
-            try save(complete)
+            try save(pipeline)
         }
         try MemoryReport.log(.pipeline, session, reporter)
         return (metrics, state.completedSteps)
@@ -115,8 +118,8 @@ public final class Trainer {
     /// The first epoch with the backbone, the others from the cache.
     ///
     /// - Returns: the last metrics, on rank 0, and the number of updates.
-    private func trainWithCache(_ residual: [Int]) throws -> (Metrics?, Int) {
-        let store = try CacheStore(session, choice.plan, directory)
+    private func trainWithCache(_ technique: ParallelAdapters, _ residual: [Int]) throws -> (Metrics?, Int) {
+        let store = try CacheStore(session, technique, choice.plan, directory)
         do {
             return try trainWithCache(store, residual)
         } catch {
@@ -277,10 +280,32 @@ public final class Trainer {
         }
     }
 
+    /// Saves what the stages hold, each handing on its own. Collective over the world.
+    private func save(_ pipeline: PipelinePhase) throws {
+        let declarations = try StageModel.declarations(family, session.modelConfiguration, steps: allSteps)
+        let writer = try makeWriter(declarations)
+        try ParameterGathering.stream(
+            declarations, from: pipeline.model, plan: choice.plan, session: session
+        ) { try writer!.append($0) }
+        try session.world.onRoot { try writer!.finish() }
+    }
+
+    /// Saves a complete model, which rank 0 has as every other. Collective over the world.
     private func save(_ complete: StageModel) throws {
+        let writer = try makeWriter(complete.parameters.declarations)
         try session.world.onRoot {
-            try AdapterDirectory.save(
-                complete, to: adapterPath, session: session, task: session.task!,
+            let values = complete.parameters.values
+            try writer!.append(UnsafeBufferPointer(start: values.pointer, count: values.count))
+            try writer!.finish()
+        }
+    }
+
+    /// Begins the adapter's files; nil but on rank 0. Collective over the world.
+    private func makeWriter(_ declarations: [ParameterBucket.Declaration]) throws -> AdapterWriter? {
+        try session.world.agree {
+            guard let task = session.task else { return nil }
+            return try AdapterWriter(
+                adapterPath, declarations, session: session, task: task,
                 maximumGenerationLength: generationLength)
         }
     }

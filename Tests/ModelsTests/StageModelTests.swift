@@ -20,9 +20,11 @@ import Testing
             backbone: Lane(
                 hidden: arrive(sent.backbone.hidden, wantsGradient: false),
                 encoderOutput: sent.backbone.encoderOutput.map { arrive($0, wantsGradient: false) }),
-            side: Lane(
-                hidden: arrive(sent.side.hidden, wantsGradient: true),
-                encoderOutput: sent.side.encoderOutput.map { arrive($0, wantsGradient: true) }))
+            side: sent.side.map { side in
+                Lane(
+                    hidden: arrive(side.hidden, wantsGradient: true),
+                    encoderOutput: side.encoderOutput.map { arrive($0, wantsGradient: true) })
+            })
     }
 
     @Test("two stages have the loss and the gradients of one", arguments: cuts, [false, true])
@@ -49,9 +51,9 @@ import Testing
         let loss = last.backwardLoss(
             last.forward(state, batch, dropout: dropout), batch, dropout: dropout)
         #expect(abs(loss - expectedLoss) < 1e-6)
-        #expect(state.side.hidden.node?.gradient != nil)
+        #expect(state.side!.hidden.node?.gradient != nil)
         // A stage of the head alone has no use for the encoder's result.
-        let roots = ([(sent.side.hidden, state.side.hidden)] + sentMemory(sent, state)).filter {
+        let roots = ([(sent.side!.hidden, state.side!.hidden)] + sentMemory(sent, state)).filter {
             $0.1.node?.gradient != nil
         }
         backward(from: roots.map(\.0), seeds: roots.map { $0.1.node!.gradient! })
@@ -67,7 +69,7 @@ import Testing
     }
 
     private func sentMemory(_ sent: HiddenState, _ received: HiddenState) -> [(Tensor, Tensor)] {
-        guard let from = sent.side.encoderOutput, let to = received.side.encoderOutput else { return [] }
+        guard let from = sent.side!.encoderOutput, let to = received.side!.encoderOutput else { return [] }
         return [(from, to)]
     }
 

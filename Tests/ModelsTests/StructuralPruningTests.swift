@@ -27,7 +27,8 @@ import Testing
         let residual = StructuralPruning.residualChannels(embedding, keeping: r)
         func values(_ layers: Range<Int>) throws -> [String: [Float]] {
             let initial = try SideInitialization(
-                family, .init(reductionFactor: model.reductionFactor), steps: family.steps(of: layers),
+                family, ParallelAdapters(reductionFactor: model.reductionFactor),
+                steps: family.steps(of: layers),
                 residual: residual, backbone: source)
             return Dictionary(uniqueKeysWithValues: initial.values.map { ($0.name, $0.values) })
         }

@@ -45,7 +45,8 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
         let model = try StageModel(
             family,
             .init(
-                adapters: .init(reductionFactor: reductionFactor), head: head ?? self.head, pooling: pooling),
+                technique: ParallelAdapters(reductionFactor: reductionFactor), head: head ?? self.head,
+                pooling: pooling),
             steps: family.steps(of: layers ?? 0..<family.plannerLayers.count), frozen: source(ledger),
             withBackbone: true, ledger: ledger)
         let values = try SafetensorsFile(directory + "/parallel_adapters.safetensors")

@@ -72,7 +72,7 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
     let profiler = Profiler(
         family: try smallBert(),
         model: StageModel.Configuration(
-            adapters: ParallelAdaptersConfiguration(reductionFactor: 4), head: .classification(2),
+            technique: ParallelAdapters(reductionFactor: 4), head: .classification(2),
             pooling: .mean))
     let profile = try profiler.run(
         world: world, sourceLengths: lengths, targetLengths: [], miniBatchSize: 8, memoryBudget: 1 << 30)
@@ -120,7 +120,7 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
     let profiler = Profiler(
         family: try smallT5(),
         model: StageModel.Configuration(
-            adapters: ParallelAdaptersConfiguration(reductionFactor: 4), head: .languageModel, pooling: .mean),
+            technique: ParallelAdapters(reductionFactor: 4), head: .languageModel, pooling: .mean),
         dropout: 0.1)
     let profile = try profiler.run(
         world: world, sourceLengths: lengths, targetLengths: lengths.map { $0 / 2 }, miniBatchSize: 6,
@@ -160,7 +160,7 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
     let profiler = Profiler(
         family: try smallT5(),
         model: StageModel.Configuration(
-            adapters: ParallelAdaptersConfiguration(reductionFactor: 4), head: .languageModel, pooling: .mean)
+            technique: ParallelAdapters(reductionFactor: 4), head: .languageModel, pooling: .mean)
     )
     let isNarrow = world.rank == world.size - 1
     let profile = try profiler.run(

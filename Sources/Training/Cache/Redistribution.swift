@@ -22,10 +22,16 @@ struct Redistribution {
     /// Bytes that all ranks together move at a time.
     private static let chunkBytes = 64 << 20
 
-    init(_ plan: Plan, _ family: any ModelFamily, owners: [Int], thread: IOThread, ledger: Ledger) {
+    init(
+        _ plan: Plan, _ family: any ModelFamily, _ technique: ParallelAdapters, owners: [Int],
+        thread: IOThread, ledger: Ledger
+    ) throws {
         self.plan = plan
-        shapes = plan.stages.map { CacheShape(family, steps: family.steps(of: $0.layers)) }
-        complete = CacheShape(family, steps: family.steps(of: 0..<family.plannerLayers.count))
+        shapes = try plan.stages.map {
+            try CacheShape(family, technique, steps: family.steps(of: $0.layers))
+        }
+        complete = try CacheShape(
+            family, technique, steps: family.steps(of: 0..<family.plannerLayers.count))
         self.owners = owners
         self.thread = thread
         self.ledger = ledger

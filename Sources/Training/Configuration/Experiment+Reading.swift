@@ -21,11 +21,11 @@ extension Experiment {
         ])
         model = try Model(root.required("model"))
         (task, pooling) = try Self.readTask(root.required("task"))
-        technique = try root.optional("technique").map(Self.readTechnique) ?? ParallelAdaptersConfiguration()
+        technique = try root.optional("technique").map(readTechnique) ?? ParallelAdapters()
         training = try root.optional("training").map(Training.init) ?? Training()
         parallelism = try root.optional("parallelism").map(Parallelism.init) ?? Parallelism()
         device = try root.optional("device").map(Device.init) ?? Device()
-        cache = try root.optional("cache").map(Cache.init) ?? Cache()
+        cache = try root.optional("cache").map { [technique] in try Cache($0, technique) } ?? Cache(technique)
         let fileName = reader.file.split(separator: "/").last.map(String.init) ?? "experiment"
         name = try root.optional("name")?.string() ?? String(fileName.prefix { $0 != "." })
         outputDirectory =
@@ -57,20 +57,6 @@ extension Experiment {
             Pooling(rawValue: try $0.choice(Pooling.allCases.map(\.rawValue)))!
         }
         return (specification, pooling)
-    }
-
-    private static func readTechnique(_ reader: JSONReader) throws -> ParallelAdaptersConfiguration {
-        let object = try reader.object(keys: [
-            "kind", "reduction_factor", "adapter", "initialization", "merge",
-        ])
-        _ = try object.optional("kind")?.choice(["parallel_adapters"])
-        _ = try object.optional("adapter")?.choice(["transformer"])
-        _ = try object.optional("initialization")?.choice(["pruned"])
-        let merge = try object.optional("merge")?.choice(
-            ParallelAdaptersConfiguration.Merge.allCases.map(\.rawValue))
-        return ParallelAdaptersConfiguration(
-            reductionFactor: try object.optional("reduction_factor")?.integer(in: 1...1 << 20) ?? 8,
-            merge: merge.flatMap(ParallelAdaptersConfiguration.Merge.init) ?? .sum)
     }
 }
 
@@ -156,11 +142,21 @@ extension Experiment.Device {
 }
 
 extension Experiment.Cache {
-    fileprivate init(_ reader: JSONReader) throws {
+    /// The default: on where the technique can be cached.
+    fileprivate init(_ technique: any TuningTechnique) { isEnabled = technique.isCacheable }
+
+    fileprivate init(_ reader: JSONReader, _ technique: any TuningTechnique) throws {
         let object = try reader.object(keys: ["enabled", "directory", "precision", "keep"])
-        if let value = object.optional("enabled") { isEnabled = try value.bool() }
+        isEnabled = try object.optional("enabled")?.bool() ?? technique.isCacheable
         directory = try object.optional("directory")?.string()
         _ = try object.optional("precision")?.choice(["float32"])
         if let value = object.optional("keep") { keep = try value.bool() }
+        for key in ["enabled", "keep"] where !technique.isCacheable {
+            guard let value = object.optional(key), try value.bool() else { continue }
+            throw value.failure(
+                expected:
+                    "false with technique \"\(technique.kind)\": it trains inside the backbone, so what would "
+                    + "be cached changes with every step; only \"parallel_adapters\" leaves it as it is")
+        }
     }
 }

@@ -13,14 +13,7 @@ extension Experiment {
                 ])
             ),
             ("task", taskJSON),
-            (
-                "technique",
-                .dictionary([
-                    ("kind", "parallel_adapters"), ("reduction_factor", JSONValue(technique.reductionFactor)),
-                    ("adapter", "transformer"), ("initialization", "pruned"),
-                    ("merge", .string(technique.merge.rawValue)),
-                ])
-            ),
+            ("technique", technique.json),
             ("training", trainingJSON),
             (
                 "parallelism",

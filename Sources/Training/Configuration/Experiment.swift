@@ -56,7 +56,7 @@ public struct Experiment: Sendable {
     }
 
     public struct Cache: Sendable {
-        public var isEnabled = true
+        public var isEnabled: Bool
         /// nil puts the cache into the run directory.
         public var directory: String?
         public var keep = false
@@ -67,7 +67,7 @@ public struct Experiment: Sendable {
     public var task: TaskSpecification
     /// nil takes what the checkpoint says.
     public var pooling: Pooling?
-    public var technique: ParallelAdaptersConfiguration
+    public var technique: any TuningTechnique
     public var training: Training
     public var parallelism: Parallelism
     public var device: Device

@@ -100,7 +100,7 @@ struct Generator {
             // The encoder's results stay where they first arrived; the blocks keep what they made of them.
             input = input ?? memory
             input!.backbone.encoderOutput = memory.backbone.encoderOutput
-            input!.side.encoderOutput = memory.side.encoderOutput
+            input!.side?.encoderOutput = memory.side?.encoderOutput
         }
         guard !batch.sampleIDs.isEmpty else {
             try exchange.finish()

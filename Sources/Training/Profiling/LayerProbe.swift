@@ -5,8 +5,8 @@ import TensorCore
 
 /// One planner layer by itself, with weights of the true shapes: what a rank measures.
 ///
-/// Forward is the backbone's layer and the side network's advance past it, as in epoch 1; backward goes through the
-/// side network only. The head's forward includes the loss.
+/// Forward is the backbone's layer and, where there is one, the side network's advance past it, as in epoch 1; backward
+/// goes through what the technique differentiates. The head's forward includes the loss.
 final class LayerProbe {
     /// What one pass took and held.
     struct Pass {
@@ -26,7 +26,7 @@ final class LayerProbe {
     private let layer: PlannerLayer
     private let model: StageModel
     private let source: TiledSource
-    private let sideSize: Int
+    private let configuration: StageModel.Configuration
     private let dropout: Double
     private let seed: UInt64
     private let ledger = Ledger()
@@ -41,7 +41,7 @@ final class LayerProbe {
         self.layer = layer
         self.dropout = dropout
         self.seed = seed
-        sideSize = try family.reduced(by: configuration.adapters.reductionFactor).hiddenSize
+        self.configuration = configuration
         // Where the same table is the head's matrix, its product takes every row.
         source = try TiledSource(
             seed: seed, shortened: layer.steps.contains(.head) ? nil : family.tokenEmbeddingName,
@@ -63,9 +63,9 @@ final class LayerProbe {
     ///   - seconds: how long to repeat; at least `leastRepetitions` passes are made whatever they take.
     /// - Returns: median times and the memory of one pass. The pass that warms up counts only if it is so long that
     ///   warming up is a small part of it.
-    func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) -> Pass {
+    func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) throws -> Pass {
         let batch = batch(samples, head)
-        let input = inputState(batch)
+        let input = try inputState(batch)
         var result = run(batch, input)
         var passes = result.forwardSeconds + result.backwardSeconds > Self.longPassSeconds ? [result] : []
         let start = MonotonicClock.seconds
@@ -83,9 +83,9 @@ final class LayerProbe {
     private static let longPassSeconds = 0.2
 
     private func run(_ batch: MicroBatch, _ input: HiddenState?) -> Pass {
-        let input = input.map(Self.withLeaves)
+        let input = input.map(withLeaves)
         let keys =
-            dropout > 0
+            dropout > 0 || configuration.technique.ownDropout > 0
             ? DropoutKeys(probability: dropout, seed: seed, epoch: 1, sampleIDs: batch.sampleIDs) : nil
         ledger.resetPeaks()
         let before = liveBytes
@@ -98,8 +98,7 @@ final class LayerProbe {
         }
         let forwardSeconds = MonotonicClock.seconds - forwardStart
         let saved = liveBytes - before
-        let roots =
-            loss.map { [$0.root] } ?? [state.side.hidden] + (state.side.encoderOutput.map { [$0] } ?? [])
+        let roots = loss.map { [$0.root] } ?? state.tensors(of: configuration.technique.gradientLane)
         let seeds = loss.map { [$0.seed] } ?? roots.map { random($0.rows, $0.columns, .gradients) }
         let backwardStart = MonotonicClock.seconds
         TensorCore.backward(from: roots, seeds: seeds)
@@ -118,32 +117,22 @@ final class LayerProbe {
     // MARK: What goes in
 
     /// The state before the layer, outside the tape; nil before the first.
-    private func inputState(_ batch: MicroBatch) -> HiddenState? {
-        let previous: StackKind
-        var withMemory = false
-        switch layer.steps[0] {
-        case .embedding(let stack):
-            guard stack != family.stacks[0].kind else { return nil }
-            previous = family.stacks[0].kind
-        case .block(let stack, _):
-            previous = stack
-            withMemory = stack != family.stacks[0].kind
-        case .head: previous = family.lastStack.kind
-        }
-        func lane(_ columns: Int) -> Lane {
-            func hidden(_ stack: StackKind) -> Tensor {
-                random(batch.spans(stack).last!.upperBound, columns, .activations)
-            }
-            return Lane(hidden: hidden(previous), encoderOutput: withMemory ? hidden(.encoder) : nil)
-        }
-        return HiddenState(backbone: lane(family.hiddenSize), side: lane(sideSize))
+    private func inputState(_ batch: MicroBatch) throws -> HiddenState? {
+        let index = family.plannerLayers.firstIndex { $0.name == layer.name }!
+        guard index > 0 else { return nil }
+        let parts = try BoundaryDescription(before: index, family, configuration).forward
+        return HiddenState(
+            parts, parts.map { random(batch.spans($0.stack).last!.upperBound, $0.columns, .activations) })
     }
 
-    /// The same state with the side network's tensors on the tape anew: a leaf keeps its gradient.
-    private static func withLeaves(_ state: HiddenState) -> HiddenState {
-        HiddenState(
-            backbone: state.backbone,
-            side: Lane(hidden: state.side.hidden.asLeaf, encoderOutput: state.side.encoderOutput?.asLeaf))
+    /// The same state with the tensors that want gradients on the tape anew: a leaf keeps its gradient.
+    private func withLeaves(_ state: HiddenState) -> HiddenState {
+        func leaves(_ lane: Lane) -> Lane {
+            Lane(hidden: lane.hidden.asLeaf, encoderOutput: lane.encoderOutput?.asLeaf)
+        }
+        return configuration.technique.gradientLane == .backbone
+            ? HiddenState(backbone: leaves(state.backbone), side: state.side)
+            : HiddenState(backbone: state.backbone, side: state.side.map(leaves))
     }
 
     private func random(_ rows: Int, _ columns: Int, _ category: MemoryCategory) -> Tensor {

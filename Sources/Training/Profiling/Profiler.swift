@@ -123,7 +123,7 @@ public struct Profiler: Sendable {
             // Every rank learns whether one cannot go on, and they begin together.
             guard try world.allReduceMax(Int64(expected > limit ? 1 : 0)) == 0 else { break }
             result.passes.append(
-                probe.measure(
+                try probe.measure(
                     lengths.microBatch(of: size), head: model.head, seconds: Self.secondsPerSize))
         }
         return result
@@ -132,21 +132,27 @@ public struct Profiler: Sendable {
     private func layerProfiles(_ measured: [LayerKind: MeasuredLayer], sizes: [Int]) throws -> [LayerProfile]
     {
         let layers = family.plannerLayers
-        let sideSize = try family.reduced(by: model.adapters.reductionFactor).hiddenSize
         let (last, samples) = (sizes.count - 1, Double(sizes[sizes.count - 1]))
-        return layers.enumerated().map { index, layer in
+        return try layers.enumerated().map { index, layer in
             let layerMeasured = measured[LayerKind(layer)]!
-            func bytesPerToken(_ direction: BoundaryExchange.Direction) -> TokenCounts {
-                guard index + 1 < layers.count else { return TokenCounts(source: 0) }
-                let boundary = BoundaryExchange.Boundary(before: index + 1, family, sideSize: sideSize)
-                return boundary.payload(direction, withMemory: boundary.withMemory).bytesPerToken(in: family)
-            }
+            let boundary =
+                index + 1 < layers.count
+                ? try BoundaryDescription(before: index + 1, family, model) : nil
             return LayerProfile(
                 name: layer.name, kind: layer.kind.profiled, parameterBytes: layerMeasured.parameterBytes,
-                trainableBytes: layerMeasured.trainableBytes, forwardBytesPerToken: bytesPerToken(.forward),
-                backwardBytesPerToken: bytesPerToken(.backward),
+                trainableBytes: layerMeasured.trainableBytes,
+                forwardBytesPerToken: Self.bytesPerToken(boundary?.forward ?? [], family),
+                backwardBytesPerToken: Self.bytesPerToken(boundary?.backward ?? [], family),
                 savedBytesPerSample: Double(layerMeasured.passes[last].savedBytes) / samples,
                 transientBytesPerSample: Double(layerMeasured.passes[last].transientBytes) / samples)
+        }
+    }
+
+    /// Bytes that cross for each token of a sample's source and target. A model of one stack has source tokens only.
+    private static func bytesPerToken(_ parts: [StatePart], _ family: any ModelFamily) -> TokenCounts {
+        parts.reduce(into: TokenCounts(source: 0)) { sum, part in
+            let bytes = Double(part.columns * MemoryLayout<Float>.stride)
+            if part.stack == family.stacks[0].kind { sum.source += bytes } else { sum.target += bytes }
         }
     }
 
@@ -189,16 +195,6 @@ extension PlannerLayer.Kind {
         case .encoder: .encoderBlock
         case .decoder: .decoderBlock
         case .head: .head
-        }
-    }
-}
-
-extension Payload {
-    /// Bytes for each token of a sample's source and target. A model of one stack has source tokens only.
-    fileprivate func bytesPerToken(in family: any ModelFamily) -> TokenCounts {
-        parts.reduce(into: TokenCounts(source: 0)) { sum, part in
-            let bytes = Double(part.columns * MemoryLayout<Float>.stride)
-            if part.stack == family.stacks[0].kind { sum.source += bytes } else { sum.target += bytes }
         }
     }
 }

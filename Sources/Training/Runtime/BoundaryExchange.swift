@@ -16,8 +16,8 @@ final class BoundaryExchange {
     private let communicator: PipelineCommunicator
     private let ledger: Ledger
     /// What crosses the boundary before this stage, and the one after it.
-    private let incoming: Boundary?
-    private let outgoing: Boundary?
+    private let incoming: BoundaryDescription?
+    private let outgoing: BoundaryDescription?
 
     private var samples: [Int] = []
     private var tokenCount: (Int, StackKind) -> Int = { _, _ in 0 }
@@ -25,41 +25,20 @@ final class BoundaryExchange {
     private var sends: [Request] = []
     private var queues: [Direction: ReceiveQueue] = [:]
 
-    /// A boundary between two stages: the stack it lies in and whether encoder results cross it.
-    struct Boundary {
-        let stack: StackKind
-        let withMemory: Bool
-        let hiddenSize: Int
-        let sideSize: Int
-
-        /// The boundary before a planner layer.
-        init(before layer: Int, _ family: any ModelFamily, sideSize: Int) {
-            let last = family.plannerLayers[layer - 1].steps.last!.activation!
-            stack = last.stack
-            withMemory = stack == .decoder && family.stacks.count > 1
-            hiddenSize = family.hiddenSize
-            self.sideSize = sideSize
-        }
-
-        func payload(_ direction: Direction, withMemory memory: Bool) -> Payload {
-            direction == .forward
-                ? .forward(stack: stack, withMemory: memory, hiddenSize: hiddenSize, sideSize: sideSize)
-                : .backward(stack: stack, withMemory: memory, sideSize: sideSize)
-        }
-    }
-
     init(
-        _ placement: Placement, _ communicator: PipelineCommunicator, family: any ModelFamily, sideSize: Int,
-        ledger: Ledger
-    ) {
+        _ placement: Placement, _ communicator: PipelineCommunicator, family: any ModelFamily,
+        _ configuration: StageModel.Configuration, ledger: Ledger
+    ) throws {
         self.placement = placement
         self.communicator = communicator
         self.ledger = ledger
         let layers = placement.stage.layers
         incoming =
-            placement.isFirstStage ? nil : Boundary(before: layers.lowerBound, family, sideSize: sideSize)
+            placement.isFirstStage
+            ? nil : try BoundaryDescription(before: layers.lowerBound, family, configuration)
         outgoing =
-            placement.isLastStage ? nil : Boundary(before: layers.upperBound, family, sideSize: sideSize)
+            placement.isLastStage
+            ? nil : try BoundaryDescription(before: layers.upperBound, family, configuration)
     }
 
     /// Whether the boundary to the next stage lies behind the decoder's beginning.
@@ -86,29 +65,32 @@ final class BoundaryExchange {
         for direction in [Direction.forward, .backward] { try post(direction) }
     }
 
-    /// The hidden state of a micro-batch from the stage before. Its side tensors are leaves of the tape.
+    /// The hidden state of a micro-batch from the stage before. The tensors whose gradients go back are leaves of the tape.
     func receiveForward(_ microBatch: Int) throws -> HiddenState {
+        let parts = parts(.forward, of: incoming!)
         let tensors = try receive(.forward, microBatch)
         return HiddenState(
-            backbone: Lane(hidden: tensors[0], encoderOutput: tensors.count > 2 ? tensors[2] : nil),
-            side: Lane(hidden: tensors[1].asLeaf, encoderOutput: tensors.count > 2 ? tensors[3].asLeaf : nil))
+            parts, zip(parts, tensors).map { incoming!.backward.contains($0) ? $1.asLeaf : $1 })
     }
 
-    /// The gradients of what was sent forward: of the side hidden state and, in a decoder, of the side encoder result.
+    /// The gradients of what was sent forward, in the order of `sentTensors`.
     func receiveBackward(_ microBatch: Int) throws -> [Tensor] { try receive(.backward, microBatch) }
 
     /// Sends a hidden state on, without waiting.
     func sendForward(_ microBatch: Int, _ state: HiddenState, _ batch: MicroBatch) throws {
-        let memory =
-            outgoing!.withMemory && movesMemory
-            ? [state.backbone.encoderOutput!, state.side.encoderOutput!] : []
-        try send(.forward, microBatch, [state.backbone.hidden, state.side.hidden] + memory, batch)
+        try send(.forward, microBatch, parts(.forward, of: outgoing!).map { state[$0] }, batch)
     }
 
     /// Sends the gradients of what was received back, without waiting.
     func sendBackward(_ microBatch: Int, _ gradients: [Tensor], _ batch: MicroBatch) throws {
         try send(.backward, microBatch, gradients, batch)
     }
+
+    /// The tensors of a state whose gradients come back from the stage after.
+    func sentTensors(_ state: HiddenState) -> [Tensor] { outgoing?.backward.map { state[$0] } ?? [] }
+
+    /// The tensors of a received state whose gradients go back to the stage before.
+    func receivedTensors(_ state: HiddenState) -> [Tensor] { incoming?.backward.map { state[$0] } ?? [] }
 
     /// Waits until everything sent is under way or gone.
     func finish() throws {
@@ -133,18 +115,20 @@ final class BoundaryExchange {
 
     private func post(_ direction: Direction) throws {
         guard let boundary = direction == .forward ? incoming : outgoing else { return }
+        // Where nothing before a boundary is trained, no gradients cross it and no messages are exchanged.
+        guard !parts(direction, of: boundary).isEmpty else { return }
         while let microBatch = queues[direction]!.pending.first,
             queues[direction]!.posted.count < Self.postedAhead
         {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)
             let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
-            let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
+            let payload = self.parts(direction, of: boundary)
             var parts: [(request: Request, message: FloatMessage, slots: Range<Int>)] = []
             for (rank, common) in placement.overlaps(
                 slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
             {
-                let message = FloatMessage(count: payload.floatCount(rows(payload, common)), ledger: ledger)
+                let message = FloatMessage(count: floatCount(payload, common), ledger: ledger)
                 let request = try communicator.world.immediateReceive(
                     into: message, from: rank, tag: direction.rawValue)
                 parts.append((request, message, common))
@@ -155,12 +139,13 @@ final class BoundaryExchange {
 
     private func receive(_ direction: Direction, _ microBatch: Int) throws -> [Tensor] {
         let boundary = (direction == .forward ? incoming : outgoing)!
+        guard !parts(direction, of: boundary).isEmpty else { return [] }
         let posted = queues[direction]!.posted.removeFirst()
         precondition(posted.microBatch == microBatch, "receives are taken in the order of the schedule")
-        let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
+        let payload = parts(direction, of: boundary)
         let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
         let total = rows(payload, slots)
-        let tensors = zip(payload.parts, total).map {
+        let tensors = zip(payload, total).map {
             Tensor(rows: $1, columns: $0.columns, category: .activations, ledger: ledger)
         }
         var filled = [Int](repeating: 0, count: tensors.count)
@@ -168,7 +153,7 @@ final class BoundaryExchange {
             try request.wait()
             var source = message.storage.pointer
             for (index, count) in rows(payload, common).enumerated() {
-                let columns = payload.parts[index].columns
+                let columns = payload[index].columns
                 (tensors[index].pointer + filled[index] * columns).update(
                     from: source, count: count * columns)
                 filled[index] += count
@@ -185,18 +170,19 @@ final class BoundaryExchange {
         throws
     {
         let boundary = (direction == .forward ? outgoing : incoming)!
-        let payload = boundary.payload(direction, withMemory: boundary.withMemory && movesMemory)
-        precondition(tensors.count == payload.parts.count)
+        let payload = parts(direction, of: boundary)
+        precondition(tensors.count == payload.count)
+        guard !payload.isEmpty else { return }
         let neighbour = placement.stageIndex + (direction == .forward ? 1 : -1)
         let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
         for (rank, common) in placement.overlaps(
             slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
         {
-            let message = FloatMessage(count: payload.floatCount(rows(payload, common)), ledger: ledger)
+            let message = FloatMessage(count: floatCount(payload, common), ledger: ledger)
             let skipped = rows(payload, slots.lowerBound..<common.lowerBound)
             var target = message.storage.pointer
             for (index, count) in rows(payload, common).enumerated() {
-                let columns = payload.parts[index].columns
+                let columns = payload[index].columns
                 target.update(from: tensors[index].pointer + skipped[index] * columns, count: count * columns)
                 target += count * columns
             }
@@ -206,10 +192,21 @@ final class BoundaryExchange {
         try progress()
     }
 
+    // MARK: What crosses
+
+    /// The parts that cross in a direction; encoder results only when they are moved.
+    private func parts(_ direction: Direction, of boundary: BoundaryDescription) -> [StatePart] {
+        (direction == .forward ? boundary.forward : boundary.backward).filter { movesMemory || !$0.isMemory }
+    }
+
     /// Rows of each part for some slots.
-    private func rows(_ payload: Payload, _ slots: Range<Int>) -> [Int] {
-        payload.parts.map { part in
+    private func rows(_ parts: [StatePart], _ slots: Range<Int>) -> [Int] {
+        parts.map { part in
             samples[slots].reduce(0) { $0 + tokenCount($1, part.stack) }
         }
+    }
+
+    private func floatCount(_ parts: [StatePart], _ slots: Range<Int>) -> Int {
+        zip(parts, rows(parts, slots)).reduce(0) { $0 + $1.0.columns * $1.1 }
     }
 }

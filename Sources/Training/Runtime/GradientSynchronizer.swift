@@ -6,7 +6,8 @@ import Support
 import TensorCore
 
 /// Sums trainable gradients over the ranks that hold them: one bucket over the stage group and, for parameters that
-/// several stages hold (T5's relative-position tables), one over all of their ranks.
+/// several stages hold (T5's relative-position tables, a tied embedding), one for each sharing group over all of its
+/// ranks.
 ///
 /// - Paper: AR^s(i) in eq. (5).
 final class GradientSynchronizer {
@@ -30,26 +31,22 @@ final class GradientSynchronizer {
     ///
     /// - Parameter bucket: this rank's parameters; nil for a rank that is left out.
     static func make(
-        _ placement: Placement?, plan: Plan, family: any ModelFamily, bucket: ParameterBucket?,
-        world: borrowing Communicator
+        _ placement: Placement?, plan: Plan, family: any ModelFamily,
+        _ configuration: StageModel.Configuration, bucket: ParameterBucket?, world: borrowing Communicator
     ) throws -> GradientSynchronizer? {
         let group = try world.split(
             color: placement?.stageIndex, key: placement?.position ?? 0,
             name: "stage \(placement?.stageIndex ?? 0)")
         var sharing: [SharedSegment] = []
-        for stack in family.stacks where family.positionTable(stack.kind) != nil {
-            let holds =
-                placement.map { place in
-                    family.steps(of: place.stage.layers).contains {
-                        if case .block(stack.kind, _) = $0 { true } else { false }
-                    }
-                } ?? false
-            let name = stack.kind.rawValue
+        let all = try plan.stages.flatMap {
+            try StageModel.declarations(family, configuration, steps: family.steps(of: $0.layers))
+        }
+        for name in Set(all.compactMap(\.sharingGroup)).sorted() {
+            let segment = bucket?.segment(name) ?? 0..<0
             if let communicator = try world.split(
-                color: holds ? 0 : nil, key: world.rank, name: "\(name) stages")
+                color: segment.isEmpty ? nil : 0, key: world.rank, name: "\(name) stages")
             {
-                sharing.append(
-                    SharedSegment(segment: bucket!.segment(name), communicator: communicator))
+                sharing.append(SharedSegment(segment: segment, communicator: communicator))
             }
         }
         guard let group, let bucket else { return nil }

@@ -4,7 +4,7 @@ import Planning
 import Support
 import TensorCore
 
-/// Brings the parameters of all stages together: to save an adapter, and to train on from the cache.
+/// Brings the parameters of all stages together: to save what was trained, and to train on from the cache.
 enum ParameterGathering {
     /// Copies every stage's trainable values, and the optimizer's state beside them, into a bucket of all steps.
     ///
@@ -42,6 +42,55 @@ enum ParameterGathering {
             }
         }
     }
+
+    /// Shows rank 0 the trained values of the whole model, piece by piece in the order of `declarations`, so that no rank
+    /// holds more than its stage. Collective over the world.
+    ///
+    /// - Parameters: `declarations` are those of all stages; `body` runs on rank 0 alone.
+    /// - Throws: on every rank, what `body` threw.
+    static func stream(
+        _ declarations: [ParameterBucket.Declaration], from own: StageModel?, plan: Plan, session: Session,
+        _ body: (UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
+        let family = session.model.family
+        var owners: [String: Int] = [:]
+        for stage in plan.stages.reversed() {
+            for declaration in try StageModel.declarations(
+                family, session.modelConfiguration, steps: family.steps(of: stage.layers))
+            {
+                owners[declaration.name] = stage.ranks[0]
+            }
+        }
+        let rank = session.world.rank
+        var failure: (any Error)?
+        for declaration in declarations {
+            let owner = owners[declaration.name]!
+            guard rank == owner || rank == 0 else { continue }
+            let values = rank == owner ? own!.parameters.tensor(declaration.name)! : nil
+            for start in stride(from: 0, to: declaration.count, by: pieceCount) {
+                let count = min(pieceCount, declaration.count - start)
+                let piece = FloatMessage(count: count, ledger: session.ledger)
+                if let values { piece.storage.pointer.update(from: values.pointer + start, count: count) }
+                if owner != 0 {
+                    let request =
+                        rank == 0
+                        ? try session.world.immediateReceive(into: piece, from: owner, tag: 0)
+                        : try session.world.immediateSend(piece, to: 0, tag: 0)
+                    try request.wait()
+                }
+                guard rank == 0, failure == nil else { continue }
+                // After a failure the pieces still arrive: nobody is left waiting with one.
+                do { try body(UnsafeBufferPointer(start: piece.storage.pointer, count: count)) } catch {
+                    failure = error
+                }
+                withExtendedLifetime(piece) {}
+            }
+        }
+        try session.world.agree { if let failure { throw failure } }
+    }
+
+    /// Floats of a piece.
+    private static let pieceCount = 4 << 20
 
     /// Copies the values that a stage holds out of a complete model: the way back, for an evaluation through the stages.
     static func scatter(from complete: StageModel, into stage: StageModel) {

@@ -14,9 +14,12 @@ final class StageRuntime {
     /// A micro-batch between its forward and its backward.
     private struct InFlight {
         var batch: MicroBatch
-        /// The side network's part of what was received: leaves whose gradients go back. The backbone's is not needed again.
-        var received: Lane?
-        var state: HiddenState
+        /// What was received and wants gradients: leaves whose gradients go back.
+        var received: [Tensor]
+        /// The stage's result; nil when it has left and backward needs only `sent`.
+        var state: HiddenState?
+        /// What was sent and gets gradients.
+        var sent: [Tensor]
         var loss: Loss?
     }
 
@@ -72,7 +75,7 @@ final class StageRuntime {
                 guard case .forward(let m) = action else { return }
                 try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
                 if placement.isLastStage, let flight = inFlight.removeValue(forKey: m) {
-                    try body(flight.batch, flight.state)
+                    try body(flight.batch, flight.state!)
                 }
             }
         }
@@ -92,9 +95,9 @@ final class StageRuntime {
             case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
             case .forward, .backward: try compute(action)
             case .sendForward(let m):
-                if let flight = inFlight[m] { try exchange.sendForward(m, flight.state, flight.batch) }
-                // The backbone's activations have left; only what backward needs stays.
-                inFlight[m]?.state.backbone = Lane(hidden: emptyTensor)
+                if let flight = inFlight[m] { try exchange.sendForward(m, flight.state!, flight.batch) }
+                // What has left and gets no gradient is not needed again.
+                inFlight[m]?.state = nil
             case .receiveBackward(let m): seeds[m] = try exchange.receiveBackward(m)
             case .sendBackward(let m):
                 if let gradients = returned.removeValue(forKey: m) {
@@ -109,9 +112,6 @@ final class StageRuntime {
     private var received: [Int: HiddenState] = [:]
     private var seeds: [Int: [Tensor]] = [:]
     private var returned: [Int: (tensors: [Tensor], batch: MicroBatch)] = [:]
-    private var emptyTensor: Tensor {
-        Tensor(rows: 0, columns: 1, ledger: model.parameters.values.ledger)
-    }
 
     private func forward(
         _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?,
@@ -128,7 +128,9 @@ final class StageRuntime {
             input, batch, dropout: keys,
             onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
         recorder?.end()
-        var flight = InFlight(batch: batch, received: input?.side, state: state)
+        var flight = InFlight(
+            batch: batch, received: input.map(exchange.receivedTensors) ?? [], state: state,
+            sent: exchange.sentTensors(state))
         if placement.isLastStage, let weight {
             let loss = model.head!.loss(
                 model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
@@ -144,13 +146,9 @@ final class StageRuntime {
         if let loss = flight.loss {
             TensorCore.backward(from: [loss.root], seeds: [loss.seed])
         } else {
-            let sent = [flight.state.side.hidden] + (flight.state.side.encoderOutput.map { [$0] } ?? [])
-            TensorCore.backward(from: sent, seeds: seeds!)
+            TensorCore.backward(from: flight.sent, seeds: seeds!)
         }
-        if let input = flight.received {
-            let leaves = [input.hidden] + (input.encoderOutput.map { [$0] } ?? [])
-            returned[m] = (leaves.map(Self.gradient), flight.batch)
-        }
+        returned[m] = (flight.received.map(Self.gradient), flight.batch)
     }
 
     /// The gradient of a received leaf; zero where nothing used it.

@@ -8,7 +8,7 @@ enum BackboneVerification {
     static func compare(_ reference: ReferenceCase, _ comparisons: inout Comparisons) throws {
         let batches = try reference.batches()
         let file = try reference.open("backbone")
-        let model = try CaseModel(reference, merge: .sum)
+        let model = try CaseModel(reference, reference.parallelAdapters(merge: .sum))
         let head = model.model.head!
         for (i, batch) in batches.enumerated() {
             var activations: [(stack: StackKind, layer: Int, values: [Float])] = []
@@ -17,7 +17,9 @@ enum BackboneVerification {
                 let name = "batch\(i).\(stack.rawValue).b\(layer)"
                 comparisons.near(values, try batch.real(name, stack, in: file), .activations, name)
             }
-            let logits = head.logits(head.backboneRows(state.backbone.hidden, head.selection(batch.packed)))
+            let rows = head.backboneRows(
+                state.backbone.hidden, head.selection(batch.packed), batch.packed)
+            let logits = head.logits(rows)
             // For a language model only the first supervised rows are stored.
             let stored = try file.doubles("batch\(i).logits")
             comparisons.near(

@@ -2,22 +2,19 @@ import Models
 import Support
 import TensorCore
 
-/// A case's model in one piece, with Parallel Adapters beside it.
+/// A case's model in one piece, under a technique.
 struct CaseModel {
     let family: any ModelFamily
     let checkpoint: Checkpoint
     let source: CheckpointSource
     let model: StageModel
     let ledger = Ledger()
-    let adapters: ParallelAdaptersConfiguration
 
     /// Builds the model of a case; trainable tensors that the checkpoint holds (the task's head) have its values.
-    init(_ reference: ReferenceCase, merge: ParallelAdaptersConfiguration.Merge) throws {
+    init(_ reference: ReferenceCase, _ technique: any TuningTechnique) throws {
         checkpoint = try Checkpoint(reference.directory + "/checkpoint")
         family = try readModelFamily(checkpoint.configuration)
         source = CheckpointSource(checkpoint, family: family, ledger: ledger)
-        let k = try reference.entry.required("parallel_adapters").object().required("k").integer(in: 1...1024)
-        adapters = ParallelAdaptersConfiguration(reductionFactor: k, merge: merge)
         let head: HeadKind
         switch try reference.task() {
         case .languageModel: head = .languageModel
@@ -27,7 +24,7 @@ struct CaseModel {
         case .regression: head = .regression
         }
         model = try StageModel(
-            family, .init(adapters: adapters, head: head, pooling: .cls),
+            family, .init(technique: technique, head: head, pooling: .cls),
             steps: family.steps(of: 0..<family.plannerLayers.count), frozen: source, withBackbone: true,
             ledger: ledger)
         for (name, values) in try headValues() { model.parameters.set(name, values) }

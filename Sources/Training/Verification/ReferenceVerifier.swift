@@ -1,3 +1,4 @@
+import Models
 import Support
 
 #if canImport(Glibc)
@@ -12,7 +13,9 @@ import Support
 /// manifest), the tables' directory, or the directory of the manifest for everything that it lists.
 public struct ReferenceVerifier {
     /// The techniques whose vectors this build can check.
-    public static let supportedTechniques = ["parallel_adapters"]
+    public static let supportedTechniques = [
+        FullTuning.kind, LowRankAdaptation.kind, BottleneckAdapters.kind, ParallelAdapters.kind,
+    ]
 
     private let paths: [String]
     private let techniques: [String]?
@@ -76,7 +79,11 @@ public struct ReferenceVerifier {
             }
             for file in reference.files(of: technique) {
                 rows += Comparisons.rows(name, file) {
-                    try ParallelAdaptersVerification.compare(reference, file: file, &$0)
+                    if technique == ParallelAdapters.kind {
+                        try ParallelAdaptersVerification.compare(reference, file: file, &$0)
+                    } else {
+                        try TechniqueVerification.compare(reference, file: file, &$0)
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@ import TensorCore
 
 /// The canonical initial values of Parallel Adapters on some steps, free of random numbers.
 ///
-/// Side layers are pruned sub-tensors; W_i selects the residual channels and c_i = 0, so that the side stream starts as
+/// Side layers are pruned sub-tensors (linear ones have nothing to be pruned from and are left out); W_i selects the residual channels and c_i = 0, so that the side stream starts as
 /// the pruned residual stream; gates 0; U = 0 (`sum`) or scatters the channels back (`side_only`); position tables whole.
 public struct SideInitialization {
     /// Values by the names of `SideNetwork`'s parameters.
@@ -13,26 +13,28 @@ public struct SideInitialization {
 
     /// - Parameter residual: `StructuralPruning.residualChannels` of the model's token embedding.
     public init(
-        _ family: any ModelFamily, _ configuration: ParallelAdaptersConfiguration, steps: [LayerStep],
+        _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep],
         residual: [Int], backbone: any ParameterSource
     ) throws {
-        let reduced: any ModelFamily = try family.reduced(by: configuration.reductionFactor)
-        let (d, r) = (family.hiddenSize, reduced.hiddenSize)
+        let side = try technique.sideDescription(family)!
+        let (d, r) = (family.hiddenSize, side.hiddenSize)
         precondition(residual.count == r)
         var selection = [Float](repeating: 0, count: r * d)
         for (row, channel) in residual.enumerated() { selection[row * d + channel] = 1 }
         var tables: Set<String> = []
 
-        for step in steps {
+        for step in steps where step.stack.map(side.stacks.contains) ?? true {
             switch step {
             case .embedding(let stack):
                 appendDown("\(stack.rawValue).down.0", selection, r)
-                if stack != family.stacks[0].kind {
+                if stack != side.stacks[0] {
                     try appendNorm(family.finalNorm(.encoder), residual, backbone)
                 }
             case .block(let stack, let index):
                 appendDown("\(stack.rawValue).down.\(index + 1)", selection, r)
                 append("\(stack.rawValue).gate.\(index + 1)", [0])
+                guard technique.adapter == .transformer else { continue }
+                let reduced: any ModelFamily = try family.reduced(by: technique.reductionFactor)
                 let full = family.block(stack, index)
                 let plan = try StructuralPruning.plan(full, reduced: reduced.block(stack, index), backbone)
                 plans.append((full.prefix, plan))
@@ -49,7 +51,7 @@ public struct SideInitialization {
             case .head:
                 try appendNorm(family.finalNorm(family.lastStack.kind), residual, backbone)
                 var up = [Float](repeating: 0, count: d * r)
-                if configuration.merge == .sideOnly {
+                if technique.merge == .sideOnly {
                     for (column, channel) in residual.enumerated() { up[channel * r + column] = 1 }
                 }
                 append("up.weight", up)

@@ -1,40 +1,22 @@
 import Support
 import TensorCore
 
-/// How Parallel Adapters are shaped.
-public struct ParallelAdaptersConfiguration: Sendable, Equatable {
-    public enum Merge: String, Sendable, CaseIterable {
-        /// z = h_L + U s + c: at step 0 exactly the frozen backbone.
-        case sum
-        /// z = U s + c, as Ladder Side-Tuning.
-        case sideOnly = "side_only"
-    }
-
-    /// k: how many times narrower the side network is.
-    public var reductionFactor: Int
-    public var merge: Merge
-
-    public init(reductionFactor: Int = 8, merge: Merge = .sum) {
-        self.reductionFactor = reductionFactor
-        self.merge = merge
-    }
-}
-
 /// The side network of Parallel Adapters on some steps: down-projections, gates, side layers and read-out.
 ///
 /// Per token, with g_i = σ(α_i / T): a_0 = W_0 b_0 + c_0; u_i = g_i a_{i-1} + (1 - g_i)(W_i b_i + c_i);
-/// a_i = S_i(u_i). Side layers are the backbone's own block types at 1/k of the width. The activations b_i may come
+/// a_i = S_i(u_i). Side layers are the backbone's own block types at 1/k of the width, or bottlenecks. The activations b_i may come
 /// from the backbone or from the cache: nothing here can tell.
 ///
 /// - Source: eq. (1) of the paper; the gates and T = 0.1 are Ladder Side-Tuning's.
 public final class SideNetwork {
     private static let gateTemperature: Float = 0.1
 
-    private let family: any ModelFamily
-    private let merge: ParallelAdaptersConfiguration.Merge
+    /// The stacks that it runs beside, in order.
+    public let stacks: [StackKind]
+    private let merge: ParallelAdapters.Merge
     private let downProjections: [LayerStep: Dense]
     private let gates: [LayerStep: Tensor]
-    private let blocks: StackBlocks
+    private let layers: Layers
     private let encoderNorm: Norm?
     private let finalNorm: Norm?
     private let upProjection: Dense?
@@ -43,24 +25,25 @@ public final class SideNetwork {
     ///
     /// - Throws: when k does not divide one of the model's sizes.
     public init(
-        _ family: any ModelFamily, _ configuration: ParallelAdaptersConfiguration, steps: [LayerStep],
+        _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep],
         source: any ParameterSource
     ) throws {
-        self.family = family
-        merge = configuration.merge
-        let reduced: any ModelFamily = try family.reduced(by: configuration.reductionFactor)
+        let description = try technique.sideDescription(family)!
+        stacks = description.stacks
+        merge = technique.merge
         let side = PrefixedSource(source, prefix: "side.")
-        let (d, r) = (family.hiddenSize, reduced.hiddenSize)
+        let (d, r) = (family.hiddenSize, description.hiddenSize)
         var downs: [LayerStep: Dense] = [:]
         var gates: [LayerStep: Tensor] = [:]
         var encoderNorm: Norm?
         var finalNorm: Norm?
         var up: Dense?
+        let steps = steps.filter { $0.stack.map(description.stacks.contains) ?? true }
         for step in steps {
             switch step {
             case .embedding(let stack):
-                if stack != family.stacks[0].kind {
-                    encoderNorm = try reduced.finalNorm(.encoder).map { try Norm($0, side) }
+                if stack != description.stacks[0] {
+                    encoderNorm = try family.finalNorm(.encoder).map { try Norm($0.resized(to: r), side) }
                 }
                 downs[step] = try Dense("\(stack.rawValue).down.0", from: d, to: r, hasBias: true, side)
             case .block(let stack, let index):
@@ -68,42 +51,67 @@ public final class SideNetwork {
                     "\(stack.rawValue).down.\(index + 1)", from: d, to: r, hasBias: true, side)
                 gates[step] = try side.parameter("\(stack.rawValue).gate.\(index + 1)", [1])
             case .head:
-                finalNorm = try reduced.finalNorm(family.lastStack.kind).map { try Norm($0, side) }
+                finalNorm = try family.finalNorm(family.lastStack.kind).map {
+                    try Norm($0.resized(to: r), side)
+                }
                 up = try Dense("up", from: r, to: d, hasBias: true, side)
             }
         }
         (downProjections, self.gates) = (downs, gates)
         (self.encoderNorm, self.finalNorm, upProjection) = (encoderNorm, finalNorm, up)
-        blocks = try StackBlocks(reduced, steps, side)
+        switch technique.adapter {
+        case .transformer:
+            layers = .blocks(
+                try StackBlocks(family.reduced(by: technique.reductionFactor), steps, side))
+        case .linear:
+            var adapters: [LayerStep: Bottleneck] = [:]
+            for case .block(let stack, let index) in steps {
+                adapters[.block(stack, index)] = try Bottleneck(
+                    "\(stack.rawValue).adapter.\(index + 1)", size: r, width: 2 * r, side)
+            }
+            layers = .linear(adapters)
+        }
     }
 
-    /// The side network's state after a step, given the backbone's activation b of that step.
+    /// The side layers S_i.
+    private enum Layers {
+        case blocks(StackBlocks)
+        case linear([LayerStep: Bottleneck])
+    }
+
+    /// The side network's state after a step, given the backbone's activation b of that step; nil before it begins.
     ///
     /// - Shapes: b [n, d], rows may be strided; the result's hidden state [n, r].
     public func advance(
         _ lane: Lane?, past step: LayerStep, activation b: Tensor, _ batch: MicroBatch, dropout: DropoutKeys?,
         caches: GenerationCaches? = nil
-    ) -> Lane {
+    ) -> Lane? {
+        guard let stack = step.stack, stacks.contains(stack) else { return lane }
         switch step {
-        case .embedding(let stack):
+        case .embedding:
             let hidden = downProjections[step]!(
                 drop(b, dropout, "\(stack.rawValue).embedding", spans: batch.spans(stack)))
-            guard let lane, stack != family.stacks[0].kind else { return Lane(hidden: hidden) }
+            guard let lane, stack != stacks[0] else { return Lane(hidden: hidden) }
             let memory =
                 lane.encoderOutput
                 ?? drop(
                     encoderNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "encoder.final",
                     spans: batch.spans(.encoder))
             return Lane(hidden: hidden, encoderOutput: memory)
-        case .block(let stack, let index):
+        case .block(_, let index):
             var lane = lane!
-            lane.hidden = blocks(
-                stack, index, blockInput(lane, step, activation: b), memory: lane.encoderOutput, batch,
-                dropout: dropout,
-                cache: caches?.cache(of: step))
+            let u = blockInput(lane, step, activation: b)
+            switch layers {
+            case .blocks(let blocks):
+                lane.hidden = blocks(
+                    stack, index, u, memory: lane.encoderOutput, batch, dropout: dropout,
+                    cache: caches?.cache(of: step))
+            case .linear(let adapters):
+                lane.hidden = add(u, adapters[step]!(u, dropout, spans: batch.spans(stack)))
+            }
             return lane
         case .head:
-            return lane!
+            return lane
         }
     }
 
@@ -117,7 +125,7 @@ public final class SideNetwork {
     public func final(_ lane: Lane, _ batch: MicroBatch, dropout: DropoutKeys?) -> Tensor {
         drop(
             finalNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "final",
-            spans: batch.spans(family.lastStack.kind))
+            spans: batch.spans(stacks.last!))
     }
 
     /// The hidden state z that the head sees, for the rows that reach it.
