@@ -66,6 +66,16 @@ public struct MicroBatch: Sendable {
         stack == .encoder || decoderSpans.isEmpty ? inputSpans : decoderSpans
     }
 
+    /// The rows of each sample's first text and of its second, which their type ids tell apart.
+    var pairSpans: [(first: Range<Int>, second: Range<Int>)] {
+        inputSpans.map { span in
+            guard let border = span.first(where: { input.typeIDs[$0] == 1 }) else {
+                preconditionFailure("a sample to compare must be a pair")
+            }
+            return (span.lowerBound..<border, border..<span.upperBound)
+        }
+    }
+
     func tokens(_ stack: StackKind) -> TokenRows {
         stack == .encoder || decoderSpans.isEmpty ? input : decoderInput
     }

@@ -14,6 +14,8 @@ public enum Pooling: String, Sendable, CaseIterable {
     case cls
     /// The mean of the real tokens, without a frozen pooler.
     case mean
+    /// Of a pair of texts, the means u and v of either one's tokens, compared: |u - v| and u ⊙ v side by side.
+    case pair
 }
 
 /// The end of the model: selection of rows, final norm, head matrix or pooler, trained classifier, loss.
@@ -57,6 +59,11 @@ public final class TaskHead {
         case .classification, .regression:
             languageModel = nil
             let description = family.head.classifier
+            guard pooling != .pair || family.stacks.map(\.kind) == [.encoder] else {
+                throw Failure.configuration(
+                    "task.pooling: expected \"cls\" or \"mean\" for a \(family.name) model, whose tokens do not say which "
+                        + "text of a pair they belong to, found \"pair\"")
+            }
             if let (name, isTrained) = description.hidden, isTrained || pooling == .cls {
                 hidden = try Dense(
                     name, from: d, to: d, hasBias: true, isTrained ? trainable : source)
@@ -64,7 +71,8 @@ public final class TaskHead {
                 hidden = nil
             }
             classifier = try Dense(
-                description.output, from: d, to: kind.outputCount, hasBias: description.hasBias, trainable)
+                description.output, from: pooling == .pair ? 2 * d : d, to: kind.outputCount,
+                hasBias: description.hasBias, trainable)
         }
         frozenTensors = (source.recorded + fixed.recorded).filter { $0.tensor.node == nil }
     }
@@ -76,6 +84,9 @@ public final class TaskHead {
         case (.languageModel, _): return .rows(batch.targetRows)
         case (_, .cls): return .rows(classifierRows(batch, spans))
         case (_, .mean): return .meanPerSequence(spans)
+        case (_, .pair):
+            let pairs = batch.pairSpans
+            return .meanPerSequence(pairs.map(\.first) + pairs.map(\.second))
         }
     }
 
@@ -126,8 +137,8 @@ public final class TaskHead {
     public func logits(_ z: Tensor, dropout: DropoutKeys? = nil) -> Tensor {
         if let languageModel { return languageModel(z) }
         let keys = family.dropsEmbedding ? dropout : nil
-        let sequences = (0..<z.rows).map { $0..<$0 + 1 }
-        var x = z
+        var x = pooling == .pair ? compareHalves(z) : z
+        let sequences = (0..<x.rows).map { $0..<$0 + 1 }
         if let hidden {
             let isTrained = family.head.classifier.hidden?.isTrained ?? false
             x = tanh(hidden(drop(x, isTrained ? keys : nil, "classifier.input", spans: sequences)))

@@ -77,6 +77,9 @@ public struct TokenizedDataset: Sendable, Equatable {
     /// The input tokens of a row.
     public func input(_ row: Int) -> ArraySlice<Int32> { inputIDs[inputOffsets[row]..<inputOffsets[row + 1]] }
 
+    /// Which text of a pair each input token of a row belongs to: 0 or 1.
+    public func types(_ row: Int) -> ArraySlice<Int32> { typeIDs[inputOffsets[row]..<inputOffsets[row + 1]] }
+
     /// The target tokens of a row; requires targets.
     public func target(_ row: Int) -> ArraySlice<Int32> {
         targetIDs[targetOffsets[row]..<targetOffsets[row + 1]]

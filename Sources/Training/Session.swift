@@ -84,7 +84,7 @@ public final class Session {
     ///
     /// - Throws: on every rank alike, when a sample lacks a token that the classifier reads.
     func builder(_ dataset: TokenizedDataset) throws -> BatchBuilder {
-        try BatchBuilder(dataset, model.family, head: headKind)
+        try BatchBuilder(dataset, model.family, head: headKind, pooling: pooling)
     }
 
     private static func compareFingerprints(_ own: String, _ world: borrowing Communicator) throws {

@@ -127,6 +127,19 @@ import Testing
         }
     }
 
+    @Test("the halves of the rows compared", arguments: [0, 1, 4])
+    func theHalvesOfTheRowsCompared(pairs: Int) {
+        checkGradients([random(2 * pairs, 5, 1)]) {
+            compareHalves($0[0])
+        } naive: { inputs in
+            let x = inputs[0]
+            return DoubleMatrix(pairs, 10) { i, j in
+                let (u, v) = (x[i, j % 5], x[pairs + i, j % 5])
+                return j < 5 ? abs(u - v) : u * v
+            }
+        }
+    }
+
     @Test("one tensor read by several operations collects all their gradients")
     func oneTensorReadBySeveralOperationsCollectsAllTheirGradients() {
         // add hands the same gradient to both of its inputs: neither may write into the other's.

@@ -97,6 +97,44 @@ private struct GatedActivationPullback: Pullback {
     }
 }
 
+/// Compares the first half of the rows with the second: [|u - v|, u ⊙ v] for each pair of rows.
+///
+/// - Shapes: x [2m, d], row i beside row m + i; result [m, 2d].
+/// - Saved for backward: x.
+/// - Source: the features of InferSent (Conneau et al. 2017) and Sentence-BERT.
+public func compareHalves(_ x: Tensor) -> Tensor {
+    precondition(x.isContiguous && x.rows % 2 == 0)
+    let (m, d) = (x.rows / 2, x.columns)
+    let y = Tensor(rows: m, columns: 2 * d, ledger: x.ledger)
+    for i in 0..<m {
+        let (u, v, out) = (x.pointer + i * d, x.pointer + (m + i) * d, y.pointer + i * 2 * d)
+        for j in 0..<d {
+            out[j] = abs(u[j] - v[j])
+            out[d + j] = u[j] * v[j]
+        }
+    }
+    return recorded(y, inputs: [x]) { CompareHalvesPullback(x: x.detached) }
+}
+
+private struct CompareHalvesPullback: Pullback {
+    let x: Tensor
+    var saved: [Tensor] { [x] }
+    func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
+        let (m, d) = (x.rows / 2, x.columns)
+        let dx = Tensor(rows: x.rows, columns: d, category: .gradients, ledger: dy.ledger)
+        for i in 0..<m {
+            let (u, v, g) = (x.pointer + i * d, x.pointer + (m + i) * d, dy.pointer + i * 2 * d)
+            let (du, dv) = (dx.pointer + i * d, dx.pointer + (m + i) * d)
+            for j in 0..<d {
+                let sign: Float = u[j] > v[j] ? 1 : u[j] < v[j] ? -1 : 0
+                du[j] = sign * g[j] + v[j] * g[d + j]
+                dv[j] = -sign * g[j] + u[j] * g[d + j]
+            }
+        }
+        inputs[0]?.add(dx, fresh: true)
+    }
+}
+
 /// Applies the hyperbolic tangent. Saved for backward: the result.
 public func tanh(_ x: Tensor) -> Tensor {
     precondition(x.isContiguous)

@@ -21,8 +21,11 @@ public struct BatchBuilder: Sendable {
         case continuation
     }
 
-    /// - Throws: when a classifier reads a token that a sample does not have, naming both.
-    public init(_ dataset: TokenizedDataset, _ family: any ModelFamily, head: HeadKind) throws {
+    /// - Throws: when a classifier reads a token that a sample does not have, naming both, or compares the texts of a pair
+    ///   and a sample is none.
+    public init(
+        _ dataset: TokenizedDataset, _ family: any ModelFamily, head: HeadKind, pooling: Pooling = .cls
+    ) throws {
         self.dataset = dataset
         stacks = family.stacks.map(\.kind)
         let writes = head == .languageModel
@@ -36,6 +39,13 @@ public struct BatchBuilder: Sendable {
             layout = .encoder
         }
         try check(family, head)
+        if pooling == .pair,
+            let sample = (0..<dataset.count).first(where: { !dataset.types($0).contains(1) })
+        {
+            throw Failure.configuration(
+                "task.pooling: expected pairs of texts for \"pair\", found that sample \(sample) is a single one"
+            )
+        }
     }
 
     private func check(_ family: any ModelFamily, _ head: HeadKind) throws {
@@ -121,8 +131,6 @@ public struct BatchBuilder: Sendable {
     private func batch(_ samples: [Int], decoderInputs: [[Int32]] = [], targets: Targets) -> MicroBatch {
         MicroBatch(
             sampleIDs: samples, inputs: samples.map { Array(dataset.input($0)) },
-            types: samples.map {
-                Array(dataset.typeIDs[dataset.inputOffsets[$0]..<dataset.inputOffsets[$0 + 1]])
-            }, decoderInputs: decoderInputs, targets: targets)
+            types: samples.map { Array(dataset.types($0)) }, decoderInputs: decoderInputs, targets: targets)
     }
 }
