@@ -166,7 +166,11 @@ final class LayerProbe {
             }
         return MicroBatch(
             sampleIDs: Array(samples.indices), inputs: inputs,
-            types: inputs.map { [Int32](repeating: 0, count: $0.count) },
+            // The two halves of a pair, for read-outs that compare them.
+            types: inputs.map { input in
+                let border = configuration.pooling == .pair ? input.count / 2 : input.count
+                return input.indices.map { $0 < border ? 0 : 1 }
+            },
             decoderInputs: decoderInputs, targets: targets)
     }
 }
