@@ -87,13 +87,15 @@ public final class SideNetwork {
         switch step {
         case .embedding(let stack):
             let hidden = downProjections[step]!(
-                drop(b, dropout, "\(stack.rawValue).embedding", spans: batch.spans(stack)))
+                drop(
+                    b, family.dropsEmbedding ? dropout : nil, "\(stack.rawValue).embedding",
+                    spans: batch.spans(stack)))
             guard let lane, stack != family.stacks[0].kind else { return Lane(hidden: hidden) }
             let memory =
                 lane.encoderOutput
                 ?? drop(
-                    encoderNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "encoder.final",
-                    spans: batch.spans(.encoder))
+                    encoderNorm.map { $0(lane.hidden) } ?? lane.hidden, family.dropsFinalNorm ? dropout : nil,
+                    "encoder.final", spans: batch.spans(.encoder))
             return Lane(hidden: hidden, encoderOutput: memory)
         case .block(let stack, let index):
             var lane = lane!
@@ -116,7 +118,7 @@ public final class SideNetwork {
     /// The side stack's result s: after its final norm.
     public func final(_ lane: Lane, _ batch: MicroBatch, dropout: DropoutKeys?) -> Tensor {
         drop(
-            finalNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "final",
+            finalNorm.map { $0(lane.hidden) } ?? lane.hidden, family.dropsFinalNorm ? dropout : nil, "final",
             spans: batch.spans(family.lastStack.kind))
     }
 

@@ -14,6 +14,11 @@ public struct BlockContext {
     public var dropout: DropoutKeys?
     /// Keys and values of the tokens before, in generation.
     public var cache: BlockCache?
+
+    /// The dropout at a place; nil where the family does not drop.
+    func dropout(at place: DropoutPlaces, of places: DropoutPlaces) -> DropoutKeys? {
+        places.contains(place) ? dropout : nil
+    }
 }
 
 /// One transformer block of any family, backbone or side: attention sub-layers, then the feed-forward.
@@ -88,11 +93,12 @@ private struct AttentionLayer {
         let mixed = attention(
             q, keys.keys, keys.values, shape,
             bias: description.positions == .distanceTable ? context.positionBias : nil,
-            dropout: context.dropout.map {
+            dropout: context.dropout(at: .probabilities, of: description.dropoutPlaces).map {
                 AttentionDropout(
                     probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
             })
-        return drop(output(mixed), context.dropout, description.output, spans: context.spans)
+        let dropout = context.dropout(at: .outputs, of: description.dropoutPlaces)
+        return drop(output(mixed), dropout, description.output, spans: context.spans)
     }
 
     private func projectOwn(_ x: Tensor, _ context: BlockContext) -> KeysAndValues {
@@ -129,13 +135,15 @@ private struct FeedForwardLayer {
     }
 
     func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
-        var hidden =
+        let hidden =
             inputs.count == 2
             ? gatedActivation(gate: inputs[0](x), up: inputs[1](x), description.activation)
             : activation(inputs[0](x), description.activation)
-        if description.hasInnerDropout {
-            hidden = drop(hidden, context.dropout, description.output + ".input", spans: context.spans)
-        }
-        return drop(output(hidden), context.dropout, description.output, spans: context.spans)
+        let kept = drop(
+            hidden, context.dropout(at: .activations, of: description.dropoutPlaces),
+            description.output + ".input", spans: context.spans)
+        return drop(
+            output(kept), context.dropout(at: .outputs, of: description.dropoutPlaces), description.output,
+            spans: context.spans)
     }
 }

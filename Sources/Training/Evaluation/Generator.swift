@@ -73,6 +73,7 @@ struct Generator {
                 if placement.isLastStage, let state, !own.isEmpty {
                     let last = RowSelection.rows(batch.decoderSpans.map { $0.upperBound - 1 })
                     chosen = argmax(model.logits(state, batch, selection: last))
+                    if isBeginning, let forced = tokens.forcedFirst { chosen = chosen.map { _ in forced } }
                 }
             }
             try append(chosen, microBatch, slots, samples, &texts)

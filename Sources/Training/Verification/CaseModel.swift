@@ -14,7 +14,7 @@ struct CaseModel {
     /// Builds the model of a case; trainable tensors that the checkpoint holds (the task's head) have its values.
     init(_ reference: ReferenceCase, merge: ParallelAdaptersConfiguration.Merge) throws {
         checkpoint = try Checkpoint(reference.directory + "/checkpoint")
-        family = try readModelFamily(checkpoint.configuration)
+        family = try readModelFamily(directory: checkpoint.directory)
         source = CheckpointSource(checkpoint, family: family, ledger: ledger)
         let k = try reference.entry.required("parallel_adapters").object().required("k").integer(in: 1...1024)
         adapters = ParallelAdaptersConfiguration(reductionFactor: k, merge: merge)
