@@ -46,7 +46,7 @@ public struct T5Family: ModelFamily {
         let functions = ModelConfiguration.activations.map(\.name)
         let name = try projection?.choice(functions + functions.map { "gated-" + $0 }) ?? "relu"
         isGated = name.hasPrefix("gated-")
-        activation// Hugging Face reads this one as gelu_new, as T5 v1.1 was trained.
+        activation  // Hugging Face reads this one as gelu_new, as T5 v1.1 was trained.
         =
             name == "gated-gelu"
             ? .geluTanh : ModelConfiguration.activation(isGated ? String(name.dropFirst(6)) : name)
