@@ -27,7 +27,8 @@ struct Generator {
         placement = Placement(plan, rank: session.world.rank)
         self.model = model
         self.exchange = exchange
-        self.maximumLength = maximumLength
+        // A table of learned positions has no row for a longer text.
+        self.maximumLength = min(maximumLength, session.model.family.maximumPositions ?? maximumLength)
         tokens = session.model.family.generationTokens!
     }
 
