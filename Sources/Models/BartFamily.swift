@@ -7,12 +7,13 @@ public struct BartFamily: ModelFamily {
     public let hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
+    public let dropoutPlaces: DropoutPlaces
+    public let paddingID: Int32?
     public let generationTokens: GenerationTokens?
     private let encoder: Stack
     private let decoder: Stack
     private let positionCount: Int
     private let activation: ActivationFunction
-    private let hasInnerDropout: Bool
     private let scalesEmbedding: Bool
     private let isTied: Bool
     private let endID: Int32
@@ -29,43 +30,48 @@ public struct BartFamily: ModelFamily {
     private static let positionOffset = 2
 
     /// Decodes `config.json`; absent keys have Hugging Face's class defaults.
-    init(_ configuration: JSONObjectReader) throws {
-        func integer(_ key: String, _ fallback: Int, from low: Int = 1) throws -> Int {
-            try configuration.optional(key)?.integer(in: low...Int(Int32.max)) ?? fallback
-        }
-        let d = try integer("d_model", 1024)
-        func stack(_ name: String) throws -> Stack {
-            let heads = try integer("\(name)_attention_heads", 16)
-            guard d % heads == 0 else {
-                throw Failure.configuration(
-                    "\(configuration.reader.file): expected \(name)_attention_heads to divide d_model \(d), "
-                        + "found \(heads)")
-            }
-            return Stack(
-                blockCount: try integer("\(name)_layers", 12), headCount: heads, headSize: d / heads,
-                feedForwardSize: try integer("\(name)_ffn_dim", 4096))
-        }
-        hiddenSize = d
-        (encoder, decoder) = (try stack("encoder"), try stack("decoder"))
-        vocabularySize = try integer("vocab_size", 50_265)
-        positionCount = try integer("max_position_embeddings", 1024)
-        dropout = try configuration.optional("dropout")?.number(in: 0...0.99) ?? 0.1
-        hasInnerDropout = try configuration.optional("activation_dropout")?.number(in: 0...0.99) ?? 0 > 0
-        activation = try ActivationFunction(configuration.optional("activation_function"), default: .gelu)
-        scalesEmbedding = try configuration.optional("scale_embedding")?.bool() ?? false
-        isTied = try configuration.optional("tie_word_embeddings")?.bool() ?? true
-        let ends = try readTokens(configuration, "eos_token_id")
-        endID = ends.first ?? 2
-        generationTokens = GenerationTokens(
-            start: Int32(try integer("decoder_start_token_id", 2, from: 0)), ends: ends.isEmpty ? [2] : ends)
+    init(_ files: ModelConfiguration) throws {
+        try files.requireClass([
+            "BartForConditionalGeneration", "BartForSequenceClassification", "BartModel",
+            "PretrainedBartModel",
+            "BartForQuestionAnswering",
+        ])
+        try files.require(
+            "is_encoder_decoder", true, because: "a decoder without its encoder is not built in")
         for (key, supported) in [
             ("normalize_before", false), ("add_final_layer_norm", false),
             ("static_position_embeddings", false), ("normalize_embedding", true),
         ] {
-            if let flag = configuration.optional(key), try flag.bool() != supported {
-                throw flag.failure(expected: "\(supported), as in every published BART")
-            }
+            try files.require(key, supported, because: "as in every published BART")
         }
+        let d = try files.size("d_model", default: 1024)
+        func stack(_ name: String) throws -> Stack {
+            let heads = try files.size("\(name)_attention_heads", default: 16)
+            guard d % heads == 0 else {
+                throw files.failure("expected \(name)_attention_heads to divide d_model \(d), found \(heads)")
+            }
+            return Stack(
+                blockCount: try files.size("\(name)_layers", default: 12), headCount: heads,
+                headSize: d / heads, feedForwardSize: try files.size("\(name)_ffn_dim", default: 4096))
+        }
+        hiddenSize = d
+        (encoder, decoder) = (try stack("encoder"), try stack("decoder"))
+        vocabularySize = try files.size("vocab_size", default: 50_265)
+        positionCount = try files.size("max_position_embeddings", default: 1024)
+        (dropout, dropoutPlaces) = try DropoutPlaces.read(
+            files.model,
+            [
+                ("dropout", 0.1, [.embedding, .outputs]), ("attention_dropout", 0, .probabilities),
+                ("activation_dropout", 0, .activations),
+            ])
+        activation = try files.activation("activation_function", default: .gelu)
+        scalesEmbedding = try files.flag("scale_embedding")
+        isTied = try files.flag("tie_word_embeddings", default: true)
+        paddingID = try files.paddingID(default: 1, vocabularySize: vocabularySize)
+        generationTokens = try GenerationTokens(files, start: 2, ends: [2])
+        endID =
+            try files.model.optional("eos_token_id").map { Int32(try $0.integer(in: 0...Int(Int32.max))) }
+            ?? 2
     }
 
     private init(_ full: BartFamily, reducedBy k: Int) throws {
@@ -79,8 +85,8 @@ public struct BartFamily: ModelFamily {
         (encoder, decoder) = (try reduce(full.encoder, "encoder"), try reduce(full.decoder, "decoder"))
         (vocabularySize, dropout, positionCount) = (full.vocabularySize, full.dropout, full.positionCount)
         (generationTokens, endID) = (full.generationTokens, full.endID)
-        (activation, hasInnerDropout) = (full.activation, full.hasInnerDropout)
-        (scalesEmbedding, isTied) = (full.scalesEmbedding, full.isTied)
+        (dropoutPlaces, paddingID) = (full.dropoutPlaces, full.paddingID)
+        (activation, scalesEmbedding, isTied) = (full.activation, full.scalesEmbedding, full.isTied)
     }
 
     public var name: String { "bart" }
@@ -91,8 +97,7 @@ public struct BartFamily: ModelFamily {
         ]
     }
     public var maximumPositions: Int? { positionCount }
-    public var dropsEmbedding: Bool { true }
-    public var dropsFinalNorm: Bool { false }
+    public var answersInText: Bool { false }
     public var tokenEmbeddingName: String { "model.shared.weight" }
     public var optionalPrefix: String? { "model." }
     public var zeroWhenAbsent: Set<String> { [Self.logitsBias] }
@@ -127,7 +132,8 @@ public struct BartFamily: ModelFamily {
                 output: names + "out_proj", norm: norm(prefix + place + "_layer_norm"), hasInputBias: true,
                 hasOutputBias: true, headCount: sizes.headCount, keyValueHeadCount: sizes.headCount,
                 headSize: sizes.headSize, scale: 1 / Float(sizes.headSize).squareRoot(),
-                isCausal: kind == .selfAttention && stack == .decoder, positions: .none)
+                isCausal: kind == .selfAttention && stack == .decoder, positions: .none,
+                dropoutPlaces: dropoutPlaces)
         }
         let crosses = stack == .decoder ? [attention(.crossAttention, "encoder_attn")] : []
         return BlockDescription(
@@ -136,7 +142,7 @@ public struct BartFamily: ModelFamily {
             feedForward: FeedForwardDescription(
                 inputs: [prefix + "fc1"], output: prefix + "fc2", norm: norm(prefix + "final_layer_norm"),
                 hasBias: true, width: sizes.feedForwardSize, activation: activation,
-                hasInnerDropout: hasInnerDropout),
+                dropoutPlaces: dropoutPlaces),
             isPreNorm: false)
     }
 
@@ -148,7 +154,7 @@ public struct BartFamily: ModelFamily {
             positions: try source.parameter(
                 prefix + "embed_positions.weight", [positionCount + Self.positionOffset, hiddenSize]),
             norm: try Norm(norm(prefix + "layernorm_embedding"), source),
-            scale: scalesEmbedding ? Float(hiddenSize).squareRoot() : 1,
+            paddingID: paddingID, scale: scalesEmbedding ? Float(hiddenSize).squareRoot() : 1,
             positionOffset: Int32(Self.positionOffset))
     }
 
@@ -162,11 +168,12 @@ private struct BartEmbedding: EmbeddingLayer {
     let shared: Tensor
     let positions: Tensor
     let norm: Norm
+    let paddingID: Int32?
     let scale: Float
     let positionOffset: Int32
 
     func callAsFunction(_ tokens: TokenRows) -> Tensor {
-        let words = embedding([(shared, tokens.ids)])
+        let words = embedding([(shared, tokens.ids)], paddingID: paddingID)
         let places = embedding([(positions, tokens.positions.map { $0 + positionOffset })])
         return norm(scale == 1 ? words : TensorCore.scale(words, by: scale), adding: places)
     }

@@ -6,6 +6,8 @@ public struct BertFamily: ModelFamily {
     public let hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
+    public let dropoutPlaces: DropoutPlaces
+    public let paddingID: Int32?
     private let blockCount: Int
     private let headCount: Int
     private let headSize: Int
@@ -16,27 +18,38 @@ public struct BertFamily: ModelFamily {
     private let activation: ActivationFunction
 
     /// Decodes `config.json`; absent keys have Hugging Face's class defaults.
-    init(_ configuration: JSONObjectReader) throws {
-        func integer(_ key: String, _ fallback: Int) throws -> Int {
-            try configuration.optional(key)?.integer(in: 1...Int(Int32.max)) ?? fallback
-        }
-        hiddenSize = try integer("hidden_size", 768)
-        vocabularySize = try integer("vocab_size", 30522)
-        blockCount = try integer("num_hidden_layers", 12)
-        headCount = try integer("num_attention_heads", 12)
-        feedForwardSize = try integer("intermediate_size", 3072)
-        positionCount = try integer("max_position_embeddings", 512)
-        typeCount = try integer("type_vocab_size", 2)
-        epsilon = Float(try configuration.optional("layer_norm_eps")?.number(in: 0...1) ?? 1e-12)
-        dropout = try configuration.optional("hidden_dropout_prob")?.number(in: 0...0.99) ?? 0.1
-        activation = try ActivationFunction(configuration.optional("hidden_act"), default: .gelu)
-        if let type = configuration.optional("position_embedding_type"), try type.string() != "absolute" {
+    init(_ files: ModelConfiguration) throws {
+        // All of them end in the same encoder; the heads of other tasks are not read.
+        try files.requireClass([
+            "BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction",
+            "BertForSequenceClassification", "BertForTokenClassification", "BertForMultipleChoice",
+            "BertForQuestionAnswering",
+        ])
+        try files.require(
+            "is_decoder", false, because: "attention to what comes later is what an encoder has")
+        try files.require("add_cross_attention", false, because: "an encoder stands alone")
+        hiddenSize = try files.size("hidden_size", default: 768)
+        vocabularySize = try files.size("vocab_size", default: 30522)
+        blockCount = try files.size("num_hidden_layers", default: 12)
+        headCount = try files.size("num_attention_heads", default: 12)
+        feedForwardSize = try files.size("intermediate_size", default: 3072)
+        positionCount = try files.size("max_position_embeddings", default: 512)
+        typeCount = try files.size("type_vocab_size", default: 2)
+        epsilon = Float(try files.number("layer_norm_eps", in: 0...1, default: 1e-12))
+        (dropout, dropoutPlaces) = try DropoutPlaces.read(
+            files.model,
+            [
+                ("hidden_dropout_prob", 0.1, [.embedding, .outputs]),
+                ("attention_probs_dropout_prob", 0.1, .probabilities),
+            ])
+        activation = try files.activation("hidden_act", default: .gelu)
+        paddingID = try files.paddingID(default: 0, vocabularySize: vocabularySize)
+        if let type = files.model.optional("position_embedding_type"), try type.string() != "absolute" {
             throw type.failure(expected: "\"absolute\"")
         }
         guard hiddenSize % headCount == 0 else {
-            throw Failure.configuration(
-                "\(configuration.reader.file): expected num_attention_heads to divide hidden_size \(hiddenSize), "
-                    + "found \(headCount)")
+            throw files.failure(
+                "expected num_attention_heads to divide hidden_size \(hiddenSize), found \(headCount)")
         }
         headSize = hiddenSize / headCount
     }
@@ -48,14 +61,14 @@ public struct BertFamily: ModelFamily {
         (vocabularySize, blockCount, headCount) = (full.vocabularySize, full.blockCount, full.headCount)
         (positionCount, typeCount, dropout) = (full.positionCount, full.typeCount, full.dropout)
         (epsilon, activation) = (full.epsilon, full.activation)
+        (dropoutPlaces, paddingID) = (full.dropoutPlaces, full.paddingID)
     }
 
     public var name: String { "bert" }
     public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
     public var maximumPositions: Int? { positionCount }
     public var generationTokens: GenerationTokens? { nil }
-    public var dropsEmbedding: Bool { true }
-    public var dropsFinalNorm: Bool { false }
+    public var answersInText: Bool { false }
     public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
     public var optionalPrefix: String? { "bert." }
     public var head: HeadDescription {
@@ -84,12 +97,13 @@ public struct BertFamily: ModelFamily {
                     norm: norm(prefix + "attention.output.LayerNorm"),
                     hasInputBias: true, hasOutputBias: true, headCount: headCount,
                     keyValueHeadCount: headCount, headSize: headSize,
-                    scale: 1 / Float(headSize).squareRoot(), isCausal: false, positions: .none)
+                    scale: 1 / Float(headSize).squareRoot(), isCausal: false, positions: .none,
+                    dropoutPlaces: dropoutPlaces)
             ],
             feedForward: FeedForwardDescription(
                 inputs: [prefix + "intermediate.dense"], output: prefix + "output.dense",
                 norm: norm(prefix + "output.LayerNorm"), hasBias: true, width: feedForwardSize,
-                activation: activation, hasInnerDropout: false),
+                activation: activation, dropoutPlaces: dropoutPlaces),
             isPreNorm: false)
     }
 
@@ -101,7 +115,7 @@ public struct BertFamily: ModelFamily {
                 "bert.embeddings.token_type_embeddings.weight", [typeCount, hiddenSize]),
             positions: try source.parameter(
                 "bert.embeddings.position_embeddings.weight", [positionCount, hiddenSize]),
-            norm: try Norm(norm("bert.embeddings.LayerNorm"), source))
+            norm: try Norm(norm("bert.embeddings.LayerNorm"), source), paddingID: paddingID)
     }
 
     private func norm(_ name: String) -> NormDescription {
@@ -115,8 +129,12 @@ private struct BertEmbedding: EmbeddingLayer {
     let types: Tensor
     let positions: Tensor
     let norm: Norm
+    let paddingID: Int32?
 
     func callAsFunction(_ tokens: TokenRows) -> Tensor {
-        norm(embedding([(words, tokens.ids), (types, tokens.typeIDs), (positions, tokens.positions)]))
+        norm(
+            embedding(
+                [(words, tokens.ids), (types, tokens.typeIDs), (positions, tokens.positions)],
+                paddingID: paddingID))
     }
 }

@@ -35,6 +35,7 @@ public struct AttentionDescription: Sendable {
     public let scale: Float
     public let isCausal: Bool
     public let positions: Positions
+    public let dropoutPlaces: DropoutPlaces
 
     /// How the sub-layer knows where tokens stand.
     public enum Positions: Sendable {
@@ -55,8 +56,7 @@ public struct FeedForwardDescription: Sendable {
     public let hasBias: Bool
     public let width: Int
     public let activation: ActivationFunction
-    /// Whether the family drops elements between activation and output matrix (T5 does, BERT does not).
-    public let hasInnerDropout: Bool
+    public let dropoutPlaces: DropoutPlaces
 }
 
 /// A transformer block of any family, as data.

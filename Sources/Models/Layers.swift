@@ -27,7 +27,11 @@ public struct Dense {
 /// A row of the token table for each token, without scale or position: where T5 and Llama start.
 struct TokenEmbedding: EmbeddingLayer {
     let table: Tensor
-    func callAsFunction(_ tokens: TokenRows) -> Tensor { embedding([(table, tokens.ids)]) }
+    let paddingID: Int32?
+
+    func callAsFunction(_ tokens: TokenRows) -> Tensor {
+        embedding([(table, tokens.ids)], paddingID: paddingID)
+    }
 }
 
 /// LayerNorm or RMSNorm, whichever the family describes.

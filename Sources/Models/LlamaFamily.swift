@@ -8,6 +8,8 @@ public struct LlamaFamily: ModelFamily {
     public let hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
+    public let dropoutPlaces: DropoutPlaces
+    public let paddingID: Int32?
     public let generationTokens: GenerationTokens?
     public let maximumPositions: Int?
     private let blockCount: Int
@@ -24,46 +26,69 @@ public struct LlamaFamily: ModelFamily {
     private let frequencies: [Float]
 
     /// Decodes `config.json`; absent keys have Hugging Face's class defaults.
-    init(_ configuration: JSONObjectReader) throws {
-        name = try configuration.required("model_type").string()
-        let isQwen = name == "qwen2"
-        func integer(_ key: String, _ fallback: Int) throws -> Int {
-            try configuration.optional(key)?.integer(in: 1...Int(Int32.max)) ?? fallback
-        }
-        func flag(_ key: String) throws -> Bool { try configuration.optional(key)?.bool() ?? false }
-        hiddenSize = try integer("hidden_size", 4096)
-        vocabularySize = try integer("vocab_size", isQwen ? 151_936 : 32_000)
-        blockCount = try integer("num_hidden_layers", 32)
-        headCount = try integer("num_attention_heads", 32)
-        keyValueHeadCount = try integer("num_key_value_heads", isQwen ? 32 : headCount)
-        feedForwardSize = try integer("intermediate_size", isQwen ? 22_016 : 11_008)
-        maximumPositions = try integer("max_position_embeddings", isQwen ? 32_768 : 2048)
-        epsilon = Float(try configuration.optional("rms_norm_eps")?.number(in: 0...1) ?? 1e-6)
-        dropout = try configuration.optional("attention_dropout")?.number(in: 0...0.99) ?? 0
-        activation = try ActivationFunction(configuration.optional("hidden_act"), default: .silu)
-        hasInputBias = try isQwen || flag("attention_bias")
-        hasOutputBias = try !isQwen && flag("attention_bias")
-        hasFeedForwardBias = try !isQwen && flag("mlp_bias")
-        isTied = try flag("tie_word_embeddings")
-        generationTokens = GenerationTokens(start: nil, ends: try readTokens(configuration, "eos_token_id"))
+    init(_ files: ModelConfiguration) throws {
+        let type = try files.model.required("model_type").string()
+        let isQwen = type == "qwen2"
+        name = type
+        let prefix = isQwen ? "Qwen2" : "Llama"
+        try files.requireClass(
+            [
+                "Model", "ForCausalLM", "ForSequenceClassification", "ForTokenClassification",
+                "ForQuestionAnswering",
+            ]
+            .map { prefix + $0 } + (isQwen ? [] : ["LLaMAForCausalLM"]))
+        hiddenSize = try files.size("hidden_size", default: 4096)
+        vocabularySize = try files.size("vocab_size", default: isQwen ? 151_936 : 32_000)
+        blockCount = try files.size("num_hidden_layers", default: 32)
+        headCount = try files.size("num_attention_heads", default: 32)
+        keyValueHeadCount = try files.size("num_key_value_heads", default: isQwen ? 32 : headCount)
+        feedForwardSize = try files.size("intermediate_size", default: isQwen ? 22_016 : 11_008)
+        let positionCount = try files.size("max_position_embeddings", default: isQwen ? 32_768 : 2048)
+        maximumPositions = positionCount
+        epsilon = Float(try files.number("rms_norm_eps", in: 0...1, default: 1e-6))
+        (dropout, dropoutPlaces) = try DropoutPlaces.read(
+            files.model, [("attention_dropout", 0, .probabilities)])
+        activation = try files.activation("hidden_act", default: .silu)
+        hasInputBias = try isQwen || files.flag("attention_bias")
+        hasOutputBias = try !isQwen && files.flag("attention_bias")
+        hasFeedForwardBias = try !isQwen && files.flag("mlp_bias")
+        isTied = try files.flag("tie_word_embeddings")
+        paddingID = try files.paddingID(default: nil, vocabularySize: vocabularySize)
+        generationTokens = try GenerationTokens(files, start: nil, ends: isQwen ? [] : [2])
 
-        let size = try integer("head_dim", hiddenSize / headCount)
+        let size = try files.size("head_dim", default: hiddenSize / headCount)
         headSize = size
-        guard configuration.optional("head_dim") != nil || hiddenSize % headCount == 0,
+        guard files.model.optional("head_dim") != nil || hiddenSize % headCount == 0,
             headCount % keyValueHeadCount == 0, size % 2 == 0
         else {
-            throw Failure.configuration(
-                "\(configuration.reader.file): expected attention heads that divide hidden_size \(hiddenSize), "
-                    + "are a multiple of the key/value heads and have an even size, found \(headCount) heads, "
-                    + "\(keyValueHeadCount) key/value heads of size \(size)")
+            throw files.failure(
+                "expected attention heads that divide hidden_size \(hiddenSize), are a multiple of the key/value "
+                    + "heads and have an even size, found \(headCount) heads, \(keyValueHeadCount) key/value "
+                    + "heads of size \(size)")
         }
-        if let window = configuration.optional("use_sliding_window"), try window.bool() {
-            throw window.failure(expected: "false: attention within a sliding window is not built in")
+        frequencies = try RotaryFrequencies.read(files.model, headSize: size)
+        if isQwen {
+            try Self.requireFullAttention(files, blockCount: blockCount, positionCount: positionCount)
         }
-        if let part = configuration.optional("partial_rotary_factor"), try part.number() != 1 {
-            throw part.failure(expected: "1: rotary positions on a part of each head are not built in")
+    }
+
+    /// Refuses Qwen2's attention within a window, unless no layer has it or no input is longer than the window.
+    private static func requireFullAttention(
+        _ files: ModelConfiguration, blockCount: Int, positionCount: Int
+    ) throws {
+        guard let flag = files.model.optional("use_sliding_window"), try flag.bool(),
+            try files.size("sliding_window", default: 4096) < positionCount
+        else { return }
+        if let types = files.model.optional("layer_types") {
+            for type in try types.array() where try type.string() != "full_attention" {
+                throw type.failure(expected: "\"full_attention\"")
+            }
+        } else {
+            let first = try files.model.optional("max_window_layers")?.integer(in: 0...Int(Int32.max)) ?? 28
+            guard first >= blockCount else {
+                throw flag.failure(expected: "false: attention within a sliding window is not built in")
+            }
         }
-        frequencies = try RotaryFrequencies.read(configuration, headSize: size)
     }
 
     private init(_ full: LlamaFamily, reducedBy k: Int) throws {
@@ -76,14 +101,14 @@ public struct LlamaFamily: ModelFamily {
         (blockCount, headCount, keyValueHeadCount) = (full.blockCount, full.headCount, full.keyValueHeadCount)
         (epsilon, activation, isTied) = (full.epsilon, full.activation, full.isTied)
         (hasInputBias, hasOutputBias) = (full.hasInputBias, full.hasOutputBias)
-        hasFeedForwardBias = full.hasFeedForwardBias
+        (hasFeedForwardBias, dropoutPlaces) = (full.hasFeedForwardBias, full.dropoutPlaces)
+        paddingID = full.paddingID
     }
 
     public var stacks: [StackDescription] { [StackDescription(kind: .decoder, blockCount: blockCount)] }
-    public var dropsEmbedding: Bool { false }
-    public var dropsFinalNorm: Bool { false }
     public var tokenEmbeddingName: String { "model.embed_tokens.weight" }
     public var optionalPrefix: String? { "model." }
+    public var answersInText: Bool { true }
     public var head: HeadDescription {
         HeadDescription(
             languageModel: LanguageModelDescription(weight: isTied ? tokenEmbeddingName : "lm_head.weight"),
@@ -110,18 +135,20 @@ public struct LlamaFamily: ModelFamily {
                     norm: norm(prefix + "input_layernorm"), hasInputBias: hasInputBias,
                     hasOutputBias: hasOutputBias, headCount: headCount, keyValueHeadCount: keyValueHeadCount,
                     headSize: headSize, scale: 1 / Float(headSize).squareRoot(), isCausal: true,
-                    positions: .rotary)
+                    positions: .rotary, dropoutPlaces: dropoutPlaces)
             ],
             feedForward: FeedForwardDescription(
                 inputs: [prefix + "mlp.gate_proj", prefix + "mlp.up_proj"], output: prefix + "mlp.down_proj",
                 norm: norm(prefix + "post_attention_layernorm"), hasBias: hasFeedForwardBias,
-                width: feedForwardSize, activation: activation, hasInnerDropout: false),
+                width: feedForwardSize, activation: activation, dropoutPlaces: dropoutPlaces),
             isPreNorm: true)
     }
 
     public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
-        TokenEmbedding(table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]))
+        TokenEmbedding(
+            table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            paddingID: paddingID)
     }
 
     private func norm(_ name: String) -> NormDescription {

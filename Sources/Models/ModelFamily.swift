@@ -21,9 +21,8 @@ public protocol ModelFamily: Sendable {
     var stacks: [StackDescription] { get }
     /// The dropout probability that the configuration names.
     var dropout: Double { get }
-    /// Whether a trained backbone drops behind its embedding, and behind its final norms.
-    var dropsEmbedding: Bool { get }
-    var dropsFinalNorm: Bool { get }
+    /// Where the family drops elements while it trains.
+    var dropoutPlaces: DropoutPlaces { get }
     /// How a decoder begins and ends a text; nil for encoder models.
     var generationTokens: GenerationTokens? { get }
     /// The longest input that the position embeddings allow, or were trained for; nil when there is no limit.
@@ -37,6 +36,10 @@ public protocol ModelFamily: Sendable {
     /// The frequencies of a stack's rotary positions, one for each pair of a head's dimensions; nil when the family has
     /// none. Reduced by k, every k-th of them.
     func rotaryFrequencies(_ stack: StackKind) -> [Float]?
+    /// The token whose row of the embedding the lookup never trains; nil when there is none.
+    var paddingID: Int32? { get }
+    /// Whether the family answers every task in text. Others have a classifier for classes and scores.
+    var answersInText: Bool { get }
     /// The token embedding, whose columns rank the residual channels for pruning.
     var tokenEmbeddingName: String { get }
     /// Builds what a stack starts from.
@@ -53,14 +56,6 @@ public protocol ModelFamily: Sendable {
     var optionalPrefix: String? { get }
     /// Tensors that published files may lack altogether, and are zero then.
     var zeroWhenAbsent: Set<String> { get }
-}
-
-/// The tokens between which a decoder writes.
-public struct GenerationTokens: Sendable, Equatable {
-    /// What a decoder reads first; nil for a decoder-only model, which continues its input.
-    public let start: Int32?
-    /// Any of these ends the text.
-    public let ends: [Int32]
 }
 
 /// The start of a stack: token ids in, b_0 out.
@@ -162,47 +157,39 @@ extension ModelFamily {
         return layers.contains { tensorName == $0 + ".weight" || tensorName == $0 + ".bias" }
     }
 
+    /// Whether the model drops elements of what its embedding gives.
+    public var dropsEmbedding: Bool { dropoutPlaces.contains(.embedding) }
+
+    /// Whether the model drops elements of what its final norm gives.
+    public var dropsFinalNorm: Bool { dropoutPlaces.contains(.finalNorm) }
+
     public var lastStack: StackDescription { stacks[stacks.count - 1] }
 
     public func blockCount(_ stack: StackKind) -> Int { stacks.first { $0.kind == stack }?.blockCount ?? 0 }
 }
 
-/// Reads the family of a model directory's `config.json`.
+/// Reads the family of a model directory: its `config.json` and, where there is one, its `generation_config.json`.
 ///
-/// - Throws: when `model_type` is one that this build does not know.
-public func readModelFamily(_ configuration: JSONReader) throws -> any ModelFamily {
-    let object = try configuration.object()
-    let type = try object.required("model_type")
+/// - Throws: when the files ask for a model that this build does not run, naming file and key.
+public func readModelFamily(directory: String) throws -> any ModelFamily {
+    let generation = directory + "/generation_config.json"
+    return try readModelFamily(
+        Checkpoint.readConfiguration(directory),
+        generation: fileExists(generation)
+            ? JSONReader(JSONValue(contentsOf: generation), file: generation) : nil)
+}
+
+/// Reads a family from the contents of the files.
+public func readModelFamily(_ configuration: JSONReader, generation: JSONReader? = nil) throws
+    -> any ModelFamily
+{
+    let files = try ModelConfiguration(configuration, generation: generation)
+    let type = try files.model.required("model_type")
     switch try type.string() {
-    case "bert": return try BertFamily(object)
-    case "t5": return try T5Family(object)
-    case "bart": return try BartFamily(object)
-    case "llama", "qwen2": return try LlamaFamily(object)
+    case "bert": return try BertFamily(files)
+    case "t5": return try T5Family(files)
+    case "bart": return try BartFamily(files)
+    case "llama", "qwen2": return try LlamaFamily(files)
     default: throw type.failure(expected: "one of \"bert\", \"t5\", \"bart\", \"llama\", \"qwen2\"")
     }
-}
-
-extension ActivationFunction {
-    /// Reads a configuration's name of an activation function.
-    init(_ name: JSONReader?, default function: ActivationFunction) throws {
-        let known = try name?.choice(["gelu", "gelu_new", "relu", "silu"])
-        self = known.flatMap(ActivationFunction.init(rawValue:)) ?? function
-    }
-}
-
-/// Reads one token id or a list of them; empty when the key is absent.
-func readTokens(_ configuration: JSONObjectReader, _ key: String) throws -> [Int32] {
-    guard let value = configuration.optional(key) else { return [] }
-    let ids = if case .array = value.value { try value.array() } else { [value] }
-    return try ids.map { Int32(try $0.integer(in: 0...Int(Int32.max))) }
-}
-
-/// Divides a size by the reduction factor, or says which size it does not divide.
-func divide(_ size: Int, by k: Int, _ name: String) throws -> Int {
-    guard k >= 1, size % k == 0 else {
-        throw Failure.configuration(
-            "technique.reduction_factor: expected a divisor of the model's \(name), which is \(size), found \(k)"
-        )
-    }
-    return size / k
 }

@@ -12,30 +12,47 @@ import Support
 /// ("llama3"). Computed in float32, as Hugging Face does and as the models were trained.
 enum RotaryFrequencies {
     static func read(_ configuration: JSONObjectReader, headSize: Int) throws -> [Float] {
-        // Transformers 5 moved `rope_theta` and the scaling into one object.
-        let key = configuration.optional("rope_parameters") == nil ? "rope_scaling" : "rope_parameters"
-        let scaling = try configuration.optional(key)?.object()
+        // Transformers 5 moved `rope_theta` and the scaling into one object; the older key wins where both stand.
+        let settings = try
+            (configuration.optional("rope_scaling") ?? configuration.optional("rope_parameters"))?
+            .object()
+        for object in [configuration, settings].compactMap({ $0 }) {
+            if let part = object.optional("partial_rotary_factor"), try part.number() != 1 {
+                throw part.failure(expected: "1: rotary positions on a part of each head are not built in")
+            }
+        }
+        if let nested = settings?.all.first(where: { $0.value.value.members != nil }) {
+            throw nested.value.failure(expected: "a number or a name: all layers turn alike")
+        }
         let base =
-            try (scaling?.optional("rope_theta") ?? configuration.optional("rope_theta"))?
+            try (settings?.optional("rope_theta") ?? configuration.optional("rope_theta"))?
             .number(in: 1...1e12) ?? 10_000
         let plain = (0..<headSize / 2).map { 1 / powf(Float(base), Float(2 * $0) / Float(headSize)) }
-        guard let scaling, let type = scaling.optional("rope_type") ?? scaling.optional("type") else {
-            return plain
-        }
+        guard let settings, let type = try type(settings) else { return plain }
         func number(_ key: String) throws -> Float {
-            Float(try scaling.required(key).number(in: 1e-6...1e12))
+            Float(try settings.required(key).number(in: 1e-6...1e12))
         }
-        switch try type.string() {
+        switch try type.choice(["default", "linear", "llama3"]) {
         case "default": return plain
         case "linear":
             let factor = try number("factor")
             return plain.map { $0 / factor }
-        case "llama3":
+        default:
+            let (low, high) = (try number("low_freq_factor"), try number("high_freq_factor"))
+            guard low < high else {
+                throw try settings.required("high_freq_factor").failure(
+                    expected: "a number above low_freq_factor, which is \(low)")
+            }
             return try llama3(
-                plain, factor: number("factor"), low: number("low_freq_factor"),
-                high: number("high_freq_factor"), trained: number("original_max_position_embeddings"))
-        default: throw type.failure(expected: "one of \"default\", \"linear\", \"llama3\"")
+                plain, factor: number("factor"), low: low, high: high,
+                trained: number("original_max_position_embeddings"))
         }
+    }
+
+    /// The kind of scaling, under the key's new or old name. Without one nothing may ask to be scaled.
+    private static func type(_ settings: JSONObjectReader) throws -> JSONReader? {
+        if let type = settings.optional("rope_type") ?? settings.optional("type") { return type }
+        return settings.optional("factor") == nil ? nil : try settings.required("rope_type")
     }
 
     /// Wavelengths beyond `trained / low` tokens are stretched by the factor, those below `trained / high` stay, those

@@ -6,6 +6,7 @@ public struct T5Family: ModelFamily {
     public let hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
+    public let dropoutPlaces: DropoutPlaces
     public let generationTokens: GenerationTokens?
     private let encoderBlockCount: Int
     private let decoderBlockCount: Int
@@ -20,43 +21,42 @@ public struct T5Family: ModelFamily {
     private let isTied: Bool
 
     /// Decodes `config.json`; absent keys have Hugging Face's class defaults (published v1.0 files lack several).
-    init(_ configuration: JSONObjectReader) throws {
-        func integer(_ key: String, _ fallback: Int, from low: Int = 1) throws -> Int {
-            try configuration.optional(key)?.integer(in: low...Int(Int32.max)) ?? fallback
-        }
-        hiddenSize = try integer("d_model", 512)
-        vocabularySize = try integer("vocab_size", 32128)
-        encoderBlockCount = try integer("num_layers", 6)
-        decoderBlockCount = try integer("num_decoder_layers", encoderBlockCount)
-        headCount = try integer("num_heads", 8)
-        headSize = try integer("d_kv", 64)
-        feedForwardSize = try integer("d_ff", 2048)
-        bucketCount = try integer("relative_attention_num_buckets", 32)
-        maximumDistance = try integer("relative_attention_max_distance", 128)
-        generationTokens = GenerationTokens(
-            start: Int32(try integer("decoder_start_token_id", integer("pad_token_id", 0, from: 0), from: 0)),
-            ends: [Int32(try integer("eos_token_id", 1, from: 0))])
-        epsilon = Float(try configuration.optional("layer_norm_epsilon")?.number(in: 0...1) ?? 1e-6)
-        dropout = try configuration.optional("dropout_rate")?.number(in: 0...0.99) ?? 0.1
-        isTied = try configuration.optional("tie_word_embeddings")?.bool() ?? true
-        let projection =
-            try configuration.optional("feed_forward_proj")?.choice([
-                "relu", "gated-gelu", "gated-silu", "gelu_new",
-            ])
-            ?? "relu"
-        isGated = projection.hasPrefix("gated-")
-        switch projection {
-        case "relu": activation = .relu
-        case "gated-silu": activation = .silu
-        default: activation = .geluTanh  // Hugging Face reads "gated-gelu" as gelu_new
-        }
+    init(_ files: ModelConfiguration) throws {
+        try files.requireClass(["T5ForConditionalGeneration", "T5WithLMHeadModel", "T5Model"])
+        try files.require("is_encoder_decoder", true, because: "an encoder alone writes no text")
+        hiddenSize = try files.size("d_model", default: 512)
+        vocabularySize = try files.size("vocab_size", default: 32128)
+        encoderBlockCount = try files.size("num_layers", default: 6)
+        decoderBlockCount = try files.size("num_decoder_layers", default: encoderBlockCount)
+        headCount = try files.size("num_heads", default: 8)
+        headSize = try files.size("d_kv", default: 64)
+        feedForwardSize = try files.size("d_ff", default: 2048)
+        bucketCount = try files.size("relative_attention_num_buckets", default: 32)
+        maximumDistance = try files.size("relative_attention_max_distance", default: 128)
+        generationTokens = try GenerationTokens(
+            files, start: files.tokens("pad_token_id", default: [0]).first ?? 0, ends: [1])
+        epsilon = Float(try files.number("layer_norm_epsilon", in: 0...1, default: 1e-6))
+        (dropout, dropoutPlaces) = try DropoutPlaces.read(
+            files.model,
+            [("dropout_rate", 0.1, [.embedding, .probabilities, .activations, .outputs, .finalNorm])])
+        // Transformers 5 calls every T5 tied and says of v1.1 that the head's input is not scaled.
+        isTied = try files.flag(
+            "scale_decoder_outputs", default: files.flag("tie_word_embeddings", default: true))
+        let projection = files.model.optional("feed_forward_proj")
+        let functions = ModelConfiguration.activations.map(\.name)
+        let name = try projection?.choice(functions + functions.map { "gated-" + $0 }) ?? "relu"
+        isGated = name.hasPrefix("gated-")
+        activation  // Hugging Face reads this one as gelu_new, as T5 v1.1 was trained.
+        =
+            name == "gated-gelu"
+            ? .geluTanh : ModelConfiguration.activation(isGated ? String(name.dropFirst(6)) : name)
     }
 
     private init(_ full: T5Family, reducedBy k: Int) throws {
         hiddenSize = try divide(full.hiddenSize, by: k, "d_model")
         headSize = try divide(full.headSize, by: k, "d_kv")
         feedForwardSize = try divide(full.feedForwardSize, by: k, "d_ff")
-        (vocabularySize, dropout) = (full.vocabularySize, full.dropout)
+        (vocabularySize, dropout, dropoutPlaces) = (full.vocabularySize, full.dropout, full.dropoutPlaces)
         generationTokens = full.generationTokens
         (encoderBlockCount, decoderBlockCount) = (full.encoderBlockCount, full.decoderBlockCount)
         (headCount, bucketCount, maximumDistance) = (full.headCount, full.bucketCount, full.maximumDistance)
@@ -71,8 +71,9 @@ public struct T5Family: ModelFamily {
         ]
     }
     public var maximumPositions: Int? { nil }
-    public var dropsEmbedding: Bool { true }
-    public var dropsFinalNorm: Bool { true }
+    /// Row 0 is padding and also what the decoder reads first, so that its lookup is trained.
+    public var paddingID: Int32? { nil }
+    public var answersInText: Bool { true }
     public var tokenEmbeddingName: String { "shared.weight" }
     public var optionalPrefix: String? { nil }
 
@@ -121,7 +122,7 @@ public struct T5Family: ModelFamily {
                 headCount: headCount,
                 keyValueHeadCount: headCount, headSize: headSize, scale: 1,
                 isCausal: kind == .selfAttention && stack == .decoder,
-                positions: kind == .selfAttention ? .distanceTable : .none)
+                positions: kind == .selfAttention ? .distanceTable : .none, dropoutPlaces: dropoutPlaces)
         }
         let crosses = stack == .decoder ? [attention(.crossAttention, "EncDecAttention", 1)] : []
         let last = prefix + "layer.\(stack == .decoder ? 2 : 1)."
@@ -131,13 +132,15 @@ public struct T5Family: ModelFamily {
             feedForward: FeedForwardDescription(
                 inputs: (isGated ? ["wi_0", "wi_1"] : ["wi"]).map { last + "DenseReluDense." + $0 },
                 output: last + "DenseReluDense.wo", norm: norm(last + "layer_norm"), hasBias: false,
-                width: feedForwardSize, activation: activation, hasInnerDropout: true),
+                width: feedForwardSize, activation: activation, dropoutPlaces: dropoutPlaces),
             isPreNorm: true)
     }
 
     public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
-        TokenEmbedding(table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]))
+        TokenEmbedding(
+            table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            paddingID: paddingID)
     }
 
     private func norm(_ name: String) -> NormDescription {

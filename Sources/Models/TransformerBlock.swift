@@ -14,6 +14,11 @@ public struct BlockContext {
     public var dropout: DropoutKeys?
     /// Keys and values of the tokens before, in generation.
     public var cache: BlockCache?
+
+    /// The dropout at a place; nil where the family does not drop.
+    func dropout(at place: DropoutPlaces, of places: DropoutPlaces) -> DropoutKeys? {
+        places.contains(place) ? dropout : nil
+    }
 }
 
 /// One transformer block of any family, backbone or side: attention sub-layers, then the feed-forward.
@@ -96,12 +101,13 @@ private struct AttentionLayer {
         let mixed = attention(
             q, keys.keys, keys.values, shape,
             bias: description.positions == .distanceTable ? context.positionBias : nil,
-            dropout: context.dropout.map {
+            dropout: context.dropout(at: .probabilities, of: description.dropoutPlaces).map {
                 AttentionDropout(
                     probability: $0.probability, keys: $0.keys(description.output + ".probabilities"))
             })
         let y = drop(
-            output(mixed, context.dropout, spans: context.spans), context.dropout, description.output,
+            output(mixed, context.dropout, spans: context.spans),
+            context.dropout(at: .outputs, of: description.dropoutPlaces), description.output,
             spans: context.spans)
         return attached(branch, y, context)
     }
@@ -150,15 +156,16 @@ private struct FeedForwardLayer {
 
     func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
         let projected = inputs.map { $0(x, context.dropout, spans: context.spans) }
-        var hidden =
+        let hidden =
             projected.count == 2
             ? gatedActivation(gate: projected[0], up: projected[1], description.activation)
             : activation(projected[0], description.activation)
-        if description.hasInnerDropout {
-            hidden = drop(hidden, context.dropout, description.output + ".input", spans: context.spans)
-        }
+        let kept = drop(
+            hidden, context.dropout(at: .activations, of: description.dropoutPlaces),
+            description.output + ".input", spans: context.spans)
         let y = drop(
-            output(hidden, context.dropout, spans: context.spans), context.dropout, description.output,
+            output(kept, context.dropout, spans: context.spans),
+            context.dropout(at: .outputs, of: description.dropoutPlaces), description.output,
             spans: context.spans)
         return attached(branch, y, context)
     }

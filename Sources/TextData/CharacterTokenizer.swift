@@ -3,7 +3,7 @@ import Support
 extension Tokenizer {
     /// Whether a model's directory has a tokenizer in any of the layouts.
     public static func isThere(in directory: String) -> Bool {
-        ["tokenizer.json", "spiece.model", "vocab.json"].contains { fileExists(directory + "/" + $0) }
+        TokenizerDirectory.files.contains { fileExists(directory + "/" + $0) }
     }
 
     /// A tokenizer for a model that is drawn from a seed and came without one: every printable ASCII character is a token.

@@ -100,7 +100,7 @@ public struct Task: Sendable {
     private func requireWritableLabels() throws {
         for index in (classes?.names ?? []).indices {
             let word = labelWord(index)
-            let written = tokenizer.decode(tokenizer.encode(word))
+            let written = tokenizer.targets.decode(tokenizer.targets.encode(word))
             guard classIndex(of: written) == index else {
                 throw Failure.configuration(
                     "task.labels: expected labels that the model can write, but \"\(word)\" comes back from the "
@@ -110,7 +110,7 @@ public struct Task: Sendable {
     }
 
     /// The text of tokens that a model wrote.
-    public func text(_ ids: [Int32]) -> String { tokenizer.decode(ids) }
+    public func text(_ ids: [Int32]) -> String { tokenizer.targets.decode(ids) }
 
     // MARK: Rows
 
@@ -163,7 +163,8 @@ public struct Task: Sendable {
         let targets =
             isLabelled && style == .textToText
             ? rows.map {
-                tokenizer.encode(single: target(of: $0), maximumLength: specification.maximumSequenceLength)
+                tokenizer.targets.encode(
+                    single: target(of: $0), maximumLength: specification.maximumSequenceLength)
             }
             : nil
         let truncated = rows.indices.filter { inputs[$0].wasTruncated || targets?[$0].wasTruncated == true }
@@ -198,7 +199,7 @@ public struct Task: Sendable {
         let input = tokenizer.decode(Array(dataset.input(row)), skippingSpecialTokens: false)
         let answer: String
         if dataset.hasTargets {
-            answer = tokenizer.decode(Array(dataset.target(row)), skippingSpecialTokens: false)
+            answer = tokenizer.targets.decode(Array(dataset.target(row)), skippingSpecialTokens: false)
         } else {
             switch dataset.labels {
             case .none: return input

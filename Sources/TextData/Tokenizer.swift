@@ -11,6 +11,8 @@ public final class Tokenizer: Sendable {
     public let fingerprint: String
     /// The number of distinct tokens, added tokens included. A model's embedding may have more rows, never fewer.
     public let vocabularySize: Int
+    /// The vocabulary in which the model writes, where it is another one.
+    private let written: Tokenizer?
 
     private let normalizer: any Normalizer
     private let preTokenizer: any PreTokenizer
@@ -27,11 +29,17 @@ public final class Tokenizer: Sendable {
     /// Reads the tokenizer of a model's directory: `tokenizer.json`; where there is none, `spiece.model` (T5) or
     /// `vocab.json` with `merges.txt` (GPT-2, BART, Qwen2), together with `tokenizer_config.json` if it is there.
     ///
+    /// A model that reads letters and writes sounds has its characters in `config.json` (`grapheme_chars`,
+    /// `phoneme_chars`) instead; what it writes is then tokenized by `targets`.
+    ///
     /// Throws when none of these files is there, one is damaged, or the model is of a kind that is not built in.
     public convenience init(contentsOf directory: String) throws {
         var files = TokenizerDirectory(directory)
         let components = try files.components()
-        self.init(components, fingerprint: files.fingerprint)
+        let fingerprint = files.fingerprint
+        self.init(
+            components.read, fingerprint: fingerprint,
+            written: components.written.map { Tokenizer($0, fingerprint: fingerprint) })
     }
 
     /// Reads a `tokenizer.json`. Throws when it is missing, is not valid, or asks for a component that is not built in;
@@ -42,8 +50,9 @@ public final class Tokenizer: Sendable {
         self.init(try TokenizerComponents(reader), fingerprint: Fingerprint(bytes))
     }
 
-    init(_ components: TokenizerComponents, fingerprint: Fingerprint) {
+    init(_ components: TokenizerComponents, fingerprint: Fingerprint, written: Tokenizer? = nil) {
         self.fingerprint = fingerprint.text
+        self.written = written
         let normalizer = components.normalizer
         self.normalizer = normalizer
         preTokenizer = components.preTokenizer
@@ -67,6 +76,9 @@ public final class Tokenizer: Sendable {
         self.tokens = tokens
         vocabularySize = tokens.reduce(0) { $1 == nil ? $0 : $0 + 1 }
     }
+
+    /// The tokenizer of what the model writes: this one, unless the checkpoint has two vocabularies.
+    public var targets: Tokenizer { written ?? self }
 
     /// The ids of a text, without special tokens around it. Added tokens written in the text ("[SEP]") are recognised.
     public func encode(_ text: String) -> [Int32] {

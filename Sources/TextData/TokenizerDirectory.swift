@@ -11,7 +11,26 @@ struct TokenizerDirectory {
     /// A hash of the files that were read.
     var fingerprint: Fingerprint { Fingerprint(bytes) }
 
-    mutating func components() throws -> TokenizerComponents {
+    /// The tokenizer of what the model reads and, where the model writes with a vocabulary of its own, that one.
+    mutating func components() throws -> (read: TokenizerComponents, written: TokenizerComponents?) {
+        if !Self.files.contains(where: has), has("config.json") {
+            let before = bytes
+            let configuration = try json("config.json")
+            if try ScalarVocabulary.isDescribed(by: configuration) {
+                return (
+                    try ScalarVocabulary(configuration, key: ScalarVocabulary.keys.read).components,
+                    try ScalarVocabulary(configuration, key: ScalarVocabulary.keys.written).components
+                )
+            }
+            bytes = before
+        }
+        return (try oneVocabulary(), nil)
+    }
+
+    /// The files of which a tokenizer has at least one.
+    static let files = ["tokenizer.json", "spiece.model", "vocab.json"]
+
+    private mutating func oneVocabulary() throws -> TokenizerComponents {
         if has("tokenizer.json") { return try TokenizerComponents(try json("tokenizer.json")) }
         if has("spiece.model") {
             let model = try SentencePieceModel(try read("spiece.model"), file: name("spiece.model"))
@@ -19,8 +38,8 @@ struct TokenizerDirectory {
         }
         guard has("vocab.json"), has("merges.txt") else {
             throw Failure.configuration(
-                "\(name("tokenizer.json")): expected this file, or spiece.model, or vocab.json with merges.txt, "
-                    + "found none of them")
+                "\(name("tokenizer.json")): expected this file, or spiece.model, or vocab.json with merges.txt, or a "
+                    + "config.json with grapheme_chars and phoneme_chars, found none of them")
         }
         let vocabulary = try Vocabulary(tokensToIDs: try json("vocab.json"))
         let merges = try MergeTable(

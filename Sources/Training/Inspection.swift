@@ -79,7 +79,7 @@ public struct Inspection {
 
     private static func checkpoint(_ path: String) throws -> (JSONValue, String) {
         let checkpoint = try Checkpoint(path)
-        let family = try readModelFamily(checkpoint.configuration)
+        let family = try readModelFamily(directory: path)
         let fields: [(String, JSONValue)] = [
             ("family", .string(family.name)), ("hidden_size", JSONValue(family.hiddenSize)),
             ("vocabulary_size", JSONValue(family.vocabularySize)),

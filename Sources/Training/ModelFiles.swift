@@ -26,7 +26,7 @@ public final class ModelFiles {
             configuration = try Checkpoint.readConfiguration(specification.path)
             weights = "random-\(specification.seed)"
         }
-        family = try readModelFamily(configuration)
+        family = try readModelFamily(directory: specification.path)
         // The same tensors under another epsilon or activation are another model.
         fingerprint = weights + "-" + Fingerprint(try readFile(configuration.file)).text
     }

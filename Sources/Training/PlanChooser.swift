@@ -28,13 +28,17 @@ public enum PlanChooser {
     /// Measures every rank. Collective over the world.
     public static func profile(_ session: Session) throws -> Profile {
         let dataset = session.train!
-        let hasTargets = session.model.family.generationTokens != nil
+        let family = session.model.family
+        let builder = try session.builder(dataset)
+        func lengths(_ stack: StackKind) -> [Int] {
+            (0..<dataset.count).map { builder.tokenCount($0, stack) }
+        }
         return try Profiler(
-            family: session.model.family, model: session.modelConfiguration,
-            dropout: session.experiment.training.dropout ?? session.model.family.dropout
+            family: family, model: session.modelConfiguration,
+            dropout: session.experiment.training.dropout ?? family.dropout
         ).run(
-            world: session.world, sourceLengths: (0..<dataset.count).map { dataset.input($0).count },
-            targetLengths: hasTargets ? (0..<dataset.count).map { dataset.target($0).count } : [],
+            world: session.world, sourceLengths: lengths(family.stacks[0].kind),
+            targetLengths: family.stacks.count > 1 ? lengths(.decoder) : [],
             miniBatchSize: session.experiment.training.miniBatchSize,
             memoryBudget: session.experiment.device.memoryBudgetBytes)
     }

@@ -20,15 +20,18 @@ struct PreparedData {
 
     init(_ experiment: Experiment, _ model: ModelFiles, _ data: Session.Data) throws {
         let family = model.family
-        let style: ModelTaskStyle = family.generationTokens == nil ? .encoder : .textToText
+        let classifies =
+            family.generationTokens == nil || !family.answersInText && experiment.task.kind != .textToText
+        let style: ModelTaskStyle = classifies ? .encoder : .textToText
         // A model drawn from a seed needs only its config.json.
         tokenizer =
             experiment.model.initialization == .random && !Tokenizer.isThere(in: experiment.model.path)
             ? Tokenizer.characters(for: style) : try Tokenizer(contentsOf: experiment.model.path)
-        guard tokenizer.vocabularySize <= family.vocabularySize else {
+        let tokenCount = max(tokenizer.vocabularySize, tokenizer.targets.vocabularySize)
+        guard tokenCount <= family.vocabularySize else {
             throw Failure.configuration(
                 "\(experiment.model.path): expected a tokenizer of at most \(family.vocabularySize) tokens, as the "
-                    + "model's embedding has rows, found \(tokenizer.vocabularySize)")
+                    + "model's embedding has rows, found \(tokenCount)")
         }
         if let limit = family.maximumPositions, experiment.task.maximumSequenceLength > limit {
             throw Failure.configuration(

@@ -108,6 +108,31 @@ import Testing
         }
     }
 
+    @Test("the side network drops at its ends where the family does", arguments: TinyModel.all)
+    func theSideNetworkDropsAtItsEndsWhereTheFamilyDoes(model: TinyModel) throws {
+        let (ledger, batch, family) = (Ledger(), try model.batch(), try model.family())
+        let side = try model.stage(ledger: ledger).side
+        let keys = DropoutKeys(probability: 0.5, seed: 1, epoch: 1, sampleIDs: batch.sampleIDs)
+        func tensor(_ stack: StackKind, _ columns: Int) -> Tensor {
+            let rows = batch.spans(stack).last!.upperBound
+            return Tensor(
+                (0..<rows * columns).map { Float($0 % 13) - 6 }, rows: rows, columns: columns, ledger: ledger)
+        }
+        func start(_ keys: DropoutKeys?) -> [Float] {
+            let stack = family.stacks[0].kind
+            return side.advance(
+                nil, past: .embedding(stack), activation: tensor(stack, family.hiddenSize), batch,
+                dropout: keys
+            ).hidden.values
+        }
+        #expect((start(keys) != start(nil)) == !["llama", "qwen2"].contains(family.name))
+        let width = try family.reduced(by: model.reductionFactor).hiddenSize
+        let end = Lane(hidden: tensor(family.lastStack.kind, width))
+        #expect(
+            (side.final(end, batch, dropout: keys).values != side.final(end, batch, dropout: nil).values)
+                == (family.name == "t5"))
+    }
+
     @Test("a micro-batch without samples is legal everywhere", arguments: TinyModel.all)
     func aMicroBatchWithoutSamplesIsLegalEverywhere(model: TinyModel) throws {
         let ledger = Ledger()

@@ -29,7 +29,7 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
         .deletingLastPathComponent().appendingPathComponent("Reference").path
 
     func family() throws -> any ModelFamily {
-        try readModelFamily(Checkpoint.readConfiguration(directory + "/checkpoint"))
+        try readModelFamily(directory: directory + "/checkpoint")
     }
 
     func source(_ ledger: Ledger) throws -> CheckpointSource {

@@ -127,6 +127,19 @@ import Testing
         }
     }
 
+    @Test("the padding row of a table gets no gradient from its lookup")
+    func thePaddingRowOfATableGetsNoGradientFromItsLookup() {
+        let ledger = Ledger()
+        let tables = [random(4, 3, 1), random(4, 3, 2)].map { $0.tensor(ledger).asLeaf }
+        let y = embedding([(tables[0], [1, 0, 1]), (tables[1], [1, 0, 2])], paddingID: 1)
+        let seed = Tensor([Float](repeating: 1, count: 9), rows: 3, columns: 3, ledger: ledger)
+        backward(from: [y], seeds: [seed])
+        let rows = tables.map { table in
+            (0..<4).map { table.node!.gradient!.values[$0 * 3] }
+        }
+        #expect(rows == [[1, 0, 0, 0], [1, 1, 1, 0]])
+    }
+
     @Test("the halves of the rows compared", arguments: [0, 1, 4])
     func theHalvesOfTheRowsCompared(pairs: Int) {
         checkGradients([random(2 * pairs, 5, 1)]) {

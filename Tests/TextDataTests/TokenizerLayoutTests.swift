@@ -108,6 +108,53 @@ import TextData
         #expect(encoder.encode("\u{E9}") == [5, 2])
     }
 
+    @Test("letters and sounds: two vocabularies in config.json") func lettersAndSounds() throws {
+        func write(_ keys: String) throws {
+            _ = try scratch.write(
+                #"{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2\#(keys)}"#, to: "config.json")
+        }
+        func message(_ keys: String) throws -> String? {
+            try write(keys)
+            return failure { _ = try Tokenizer(contentsOf: scratch.path) }?
+                .message.replacing(scratch.path + "/", with: "")
+        }
+        // "e" with an acute accent is one place as one scalar, two as two; of a letter that stands twice the last counts.
+        let lists = #", "grapheme_chars": "____ab\u00e9a", "phoneme_chars": "____\u02c8xe\u0301""#
+        try write(lists)
+        let tokenizer = try Tokenizer(contentsOf: scratch.path)
+        let letters = tokenizer.encode(single: "ab\u{E9}c_", maximumLength: 9)
+        #expect(letters.ids == [1, 7, 5, 6, 3, 3, 2] && letters.typeIDs == [0, 0, 0, 0, 0, 0, 0])
+        #expect(tokenizer.encode("e\u{301}") == [3, 3])
+        #expect(tokenizer.decode(letters.ids) == "ab\u{E9}" && tokenizer.vocabularySize == 8)
+        let sounds = tokenizer.targets.encode(single: "\u{2C8}xe\u{301}", maximumLength: 9).ids
+        #expect(sounds == [1, 4, 5, 6, 7, 2])
+        #expect(tokenizer.targets.decode([1, 1, 4, 5, 0, 3, 2]) == "\u{2C8}x")
+        #expect(tokenizer.id(of: "b") == 5 && tokenizer.targets.id(of: "b") == nil)
+        #expect(tokenizer.encode(single: "ababab", maximumLength: 4).ids == [1, 7, 5, 2])
+        // A task reads the one and writes the other.
+        let task = try Task(
+            TaskSpecification(kind: .textToText, train: "none"), style: .textToText, tokenizer: tokenizer)
+        let data = task.tokenize([
+            Row(fields: [Row.Field(name: "source", text: "ba")], label: .text("x\u{2C8}"))
+        ])
+        #expect(data.input(0).elementsEqual([1, 5, 7, 2]) && data.target(0).elementsEqual([1, 5, 4, 2]))
+        #expect(task.text([1, 5, 4]) == "x\u{2C8}" && task.preview(data) == "<s>ba</s> → <s>x\u{2C8}</s>")
+
+        #expect(
+            try message(#", "grapheme_chars": "____a""#)?.contains("config.json with grapheme_chars") == true)
+        #expect(
+            try message(#", "grapheme_chars": "____", "phoneme_chars": "____x""#)?.hasPrefix(
+                "config.json:1: grapheme_chars: expected more than 4 characters") == true)
+        _ = try scratch.write(
+            #"{"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2\#(lists)}"#, to: "config.json")
+        #expect(
+            failure { _ = try Tokenizer(contentsOf: scratch.path) }?.message.contains(
+                "pad_token_id: expected 0") == true)
+        // A file of its own comes before them.
+        try writeTwoFiles(of: "bbpe_bart")
+        try expectReference("bbpe_bart")
+    }
+
     @Test("what a sentencepiece file may not hold") func whatASentencepieceFileMayNotHold() throws {
         func message(_ bytes: [UInt8]) throws -> String {
             _ = try scratch.write(bytes, to: "spiece.model")

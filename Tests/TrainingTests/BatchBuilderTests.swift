@@ -11,7 +11,7 @@ import Training
         let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .deletingLastPathComponent()
             .appendingPathComponent("Reference/\(name)/checkpoint").path
-        return try readModelFamily(Checkpoint.readConfiguration(directory))
+        return try readModelFamily(directory: directory)
     }
 
     private let texts = TokenizedDataset(

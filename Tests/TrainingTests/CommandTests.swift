@@ -2,6 +2,7 @@ import Launching
 import Planning
 import Support
 import Testing
+import TextData
 
 /// The commands beside `train`, and where runs are kept.
 @Suite(.serialized) struct CommandTests {
@@ -51,6 +52,33 @@ import Testing
         }
         let one = try workshop.run(["predict", "--text", "our guest praised the album"] + arguments)
         #expect(try json(one.output)["text"]?.string == "our guest praised the album")
+    }
+
+    @Test("a text begins with the token that the model's files force, and ends where its positions do")
+    func aTextBeginsWithTheForcedToken() throws {
+        let workshop = try Workshop(.bart, .textToText)
+        let tokenizer = try Tokenizer(contentsOf: workshop.path + "/model")
+        let forced = try #require(tokenizer.encode("the").first)
+        let plan = Plan.alone(layerCount: 6)
+        let settings = ["training.learning_rate=0", "training.epochs=1", "training.max_steps=1"]
+        _ = try workshop.train("run", plan: plan, settings: settings)
+        // More than the 64 positions of the model: one that never ends a text must stop there.
+        let file = "run/adapter/adapter_config.json"
+        let text = String(decoding: try workshop.read(file), as: UTF8.self)
+        try workshop.write(
+            text.replacing(/"maximum_generation_length": \d+/, with: "\"maximum_generation_length\": 1000"),
+            to: file)
+        func texts() throws -> [String] {
+            let outcome = try workshop.run(
+                ["predict", workshop.experiment, "--adapter", "\(workshop.path)/run/adapter"]
+                    + ["--input", "\(workshop.path)/validation.jsonl"] + Workshop.arguments([], plan: plan))
+            try #require(outcome.status == 0, "\(outcome.errors)")
+            return try outcome.lines.map { try #require(try json($0)["prediction"]?.string) }
+        }
+        let start = tokenizer.decode([forced])
+        #expect(try !texts().contains { $0.hasPrefix(start) })
+        try workshop.write(#"{"forced_bos_token_id": \#(forced)}"#, to: "model/generation_config.json")
+        #expect(try texts().allSatisfy { $0.hasPrefix(start) })
     }
 
     @Test("a regression's figures too") func aRegressionsFiguresToo() throws {

@@ -73,6 +73,26 @@ import Testing
                 // Rank 3 is left out, and the decoder is cut twice.
                 .of([(0..<4, [2], [4]), (4..<5, [0], [4]), (5..<7, [1], [4])], microBatchCount: 2),
             ]),
+        // BART's classifier reads its decoder; its decoder writes text without it.
+        Case(
+            model: .bart, task: .classification, layerCount: 6,
+            plans: [
+                .of([(0..<6, [0, 1, 2, 3], [2, 2, 2, 2])], microBatchCount: 1),
+                .of([(0..<3, [0, 1], [3, 1]), (3..<6, [2, 3], [2, 2])], microBatchCount: 2),
+            ]),
+        Case(
+            model: .bart, task: .regression, layerCount: 6, dropout: 0.1,
+            plans: [
+                .of([(0..<2, [0], [4]), (2..<4, [1], [4]), (4..<6, [2, 3], [3, 1])], microBatchCount: 2)
+            ]),
+        Case(
+            model: .bart, task: .textToText, layerCount: 6,
+            plans: [
+                .of([(0..<3, [0, 1], [2, 2]), (3..<6, [2, 3], [3, 1])], microBatchCount: 2),
+                .of(
+                    [(0..<1, [0], [2]), (1..<3, [1], [2]), (3..<5, [2], [2]), (5..<6, [3], [2])],
+                    microBatchCount: 4),
+            ]),
         Case(
             model: .gatedT5, task: .textToText, layerCount: 7, dropout: 0.1,
             plans: [.of([(0..<4, [0], [4]), (4..<7, [1, 2, 3], [2, 0, 2])], microBatchCount: 2)]),

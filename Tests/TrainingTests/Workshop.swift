@@ -11,6 +11,7 @@ enum TinyModel: String, CaseIterable, Sendable {
     case bertRegressor = "bert_reg"
     case t5 = "t5_v1_0"
     case gatedT5 = "t5_v1_1"
+    case bart = "bart_cls"
 
     var isT5: Bool { self == .t5 || self == .gatedT5 }
 }

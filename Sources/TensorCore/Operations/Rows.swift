@@ -2,9 +2,10 @@ import CKernels
 
 /// Adds up rows of tables: Σ tableⱼ[idsⱼ[i]], a token embedding or the sum of BERT's three.
 ///
+/// - Parameter paddingID: the row of the first table that gets no gradient from here (PyTorch's `padding_idx`).
 /// - Shapes: each table [vocabulary, d], each ids [n]; result [n, d].
 /// - Saved for backward: nothing but the ids.
-public func embedding(_ tables: [(table: Tensor, ids: [Int32])]) -> Tensor {
+public func embedding(_ tables: [(table: Tensor, ids: [Int32])], paddingID: Int32? = nil) -> Tensor {
     let first = tables[0]
     let y = Tensor(rows: first.ids.count, columns: first.table.columns, ledger: first.table.ledger)
     for (j, (table, ids)) in tables.enumerated() {
@@ -17,13 +18,15 @@ public func embedding(_ tables: [(table: Tensor, ids: [Int32])]) -> Tensor {
         }
     }
     return recorded(y, inputs: tables.map { $0.table }) {
-        EmbeddingPullback(ids: tables.map { $0.ids }, tableRows: tables.map { $0.table.rows })
+        EmbeddingPullback(
+            ids: tables.map { $0.ids }, tableRows: tables.map { $0.table.rows }, paddingID: paddingID)
     }
 }
 
 private struct EmbeddingPullback: Pullback {
     let ids: [[Int32]]
     let tableRows: [Int]
+    let paddingID: Int32?
     var saved: [Tensor] { [] }
 
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
@@ -32,7 +35,7 @@ private struct EmbeddingPullback: Pullback {
             let (gradient, beta) = node.destination(
                 rows: tableRows[j], columns: dy.columns, ledger: dy.ledger)
             if beta == 0 { gradient.fill(0) }
-            for (i, id) in ids[j].enumerated() {
+            for (i, id) in ids[j].enumerated() where j > 0 || id != paddingID {
                 ck_axpy(gradient.pointer + Int(id) * dy.columns, 1, dy.pointer + i * dy.columns, dy.columns)
             }
         }

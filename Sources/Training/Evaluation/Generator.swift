@@ -27,7 +27,8 @@ struct Generator {
         placement = Placement(plan, rank: session.world.rank)
         self.model = model
         self.exchange = exchange
-        self.maximumLength = maximumLength
+        // A table of learned positions has no row for a longer text.
+        self.maximumLength = min(maximumLength, session.model.family.maximumPositions ?? maximumLength)
         tokens = session.model.family.generationTokens!
     }
 
@@ -73,6 +74,7 @@ struct Generator {
                 if placement.isLastStage, let state, !own.isEmpty {
                     let last = RowSelection.rows(batch.decoderSpans.map { $0.upperBound - 1 })
                     chosen = argmax(model.logits(state, batch, selection: last))
+                    if isBeginning, let forced = tokens.forcedFirst { chosen = chosen.map { _ in forced } }
                 }
             }
             try append(chosen, microBatch, slots, samples, &texts)

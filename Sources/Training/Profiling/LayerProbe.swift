@@ -152,7 +152,10 @@ final class LayerProbe {
             }
         }
         let known = min(family.vocabularySize, TiledSource.shortenedRowCount)
-        let inputs = samples.map { draw($0.source, below: known) }
+        var inputs = samples.map { draw($0.source, below: known) }
+        if layer.steps.contains(.head), case .lastOccurrence(let id) = family.head.classifier.token {
+            for i in inputs.indices { inputs[i][inputs[i].count - 1] = id }
+        }
         let hasDecoderInput = family.stacks.count > 1
         let decoderInputs = hasDecoderInput ? samples.map { draw($0.target, below: known) } : []
         let targets: Targets =

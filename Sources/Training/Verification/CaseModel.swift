@@ -13,7 +13,7 @@ struct CaseModel {
     /// Builds the model of a case; trainable tensors that the checkpoint holds (the task's head) have its values.
     init(_ reference: ReferenceCase, _ technique: any TuningTechnique) throws {
         checkpoint = try Checkpoint(reference.directory + "/checkpoint")
-        family = try readModelFamily(checkpoint.configuration)
+        family = try readModelFamily(directory: checkpoint.directory)
         source = CheckpointSource(checkpoint, family: family, ledger: ledger)
         let head: HeadKind
         switch try reference.task() {
