@@ -49,10 +49,10 @@ import Testing
         let slice = try BackboneSlice(family, steps: steps, source: source)
         let head = try TaskHead(
             family, model.head, pooling: .cls,
-            frozen: source, trainable: RandomSource(seed: 1, ledger: ledger))
+            model: source, frozen: source, trainable: RandomSource(seed: 1, ledger: ledger))
         var lane: Lane?
         for step in steps { lane = slice.advance(lane, step, batch) }
-        return head.logits(head.backboneRows(lane!.hidden, head.selection(batch))).values
+        return head.logits(head.backboneRows(lane!.hidden, head.selection(batch), batch)).values
     }
 
     /// Compares a copy with the original.
@@ -125,7 +125,8 @@ import Testing
         let bias = (0..<400).map { Float($0) / 100 }
         func logits(_ source: CheckpointSource) throws -> [Float] {
             let head = try TaskHead(
-                bart.family(), .languageModel, pooling: .cls, frozen: source, trainable: source)
+                bart.family(), .languageModel, pooling: .cls, model: source, frozen: source, trainable: source
+            )
             let z = Tensor([Float](repeating: 0.5, count: 32), rows: 1, columns: 32, ledger: ledger)
             return head.logits(z).values
         }
