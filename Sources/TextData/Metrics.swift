@@ -1,9 +1,16 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+
 /// Figures of merit of one evaluation, in the order in which they are shown.
 ///
-/// Fractions: accuracies and F1 from 0 to 1, correlations from -1 to 1. `mean` is always there: the task's headline.
+/// Fractions: accuracies and F1 from 0 to 1, correlations from -1 to 1; perplexities from 1 up, lower is better. `mean` is
+/// always there: the task's headline.
 public struct Metrics: Sendable, Equatable {
     public struct Metric: Sendable, Equatable {
-        /// `accuracy`, `f1`, `pearson`, `spearman`, `exact_match` or `mean`.
+        /// `accuracy`, `f1`, `pearson`, `spearman`, `exact_match`, `perplexity` or `mean`.
         public let name: String
         public let value: Double
     }
@@ -16,6 +23,9 @@ public struct Metrics: Sendable, Equatable {
         self.values =
             values.map { Metric(name: $0.key, value: $0.value) } + [Metric(name: "mean", value: mean)]
     }
+
+    /// The perplexity of a mean loss in nats.
+    init(perplexityOfMeanLoss loss: Double) { self.init(["perplexity": exp(loss)]) }
 
     public subscript(name: String) -> Double? { values.first { $0.name == name }?.value }
 

@@ -61,6 +61,23 @@ struct DataFile {
 
     subscript(_ range: Range<Int>) -> ArraySlice<UInt8> { bytes[range] }
 
+    /// The documents of a plain text with their first lines: the whole file, or what stands between lines of
+    /// `<|endoftext|>`, as corpora of many texts are written. White space around a document is no part of it.
+    ///
+    /// - Throws: at the first line that is not UTF-8.
+    func documents() throws -> [(line: Int, text: String)] {
+        let separator = "<|endoftext|>"
+        var documents: [(line: Int, text: String)] = []
+        for part in try lines.split(whereSeparator: {
+            try text(bytes[$0.range], line: $0.number, field: "text") == separator
+        }) {
+            let all = bytes[part.first!.range.lowerBound..<part.last!.range.upperBound]
+            let kept = Task.trimmed(String(decoding: all, as: UTF8.self))
+            if !kept.isEmpty { documents.append((part.first!.number, String(decoding: kept, as: UTF8.self))) }
+        }
+        return documents
+    }
+
     /// The text of some bytes. Throws when they are not UTF-8.
     func text(_ slice: ArraySlice<UInt8>, line: Int, field: String) throws -> String {
         if slice.contains(where: { $0 >= 0x80 }), let wrong = Self.firstInvalidByte(slice) {

@@ -1,6 +1,6 @@
 import Support
 
-/// Reads a task's rows from a file: the official TSV of a GLUE task, JSONL otherwise.
+/// Reads a task's rows from a file: the official TSV of a GLUE task, the documents of a plain text, JSONL otherwise.
 ///
 /// Errors are `file:line: field: expected, found`. Fields that a task does not use are ignored.
 struct RowReader {
@@ -14,6 +14,10 @@ struct RowReader {
         let rows =
             if let name, !isJSON {
                 try tabSeparatedRows(of: file, name, labelled: labelled)
+            } else if kind == .text, !isJSON {
+                try file.documents().map {
+                    Row(line: $0.line, fields: [Row.Field(name: "text", text: $0.text)])
+                }
             } else {
                 try file.lines.map {
                     try jsonRow(of: file, line: $0.number, file[$0.range], labelled: labelled)
@@ -84,12 +88,13 @@ struct RowReader {
         let value = try JSONValue(parsing: Array(bytes), file: file.path, firstLine: line)
         let object = try JSONReader(value, file: file.path, line: line).object()
         let fields = try fieldNames(object).map { Row.Field(name: $0, text: try field(object, $0).string()) }
-        return Row(line: line, fields: fields, label: labelled ? try jsonLabel(object) : nil)
+        return Row(line: line, fields: fields, label: labelled && kind != .text ? try jsonLabel(object) : nil)
     }
 
     private func fieldNames(_ object: JSONObjectReader) throws -> [String] {
         if let name { return name.fieldNames }
         if kind == .textToText { return ["source"] }
+        if kind == .text { return ["text"] }
         let single = object.optional("text")
         let isPair = object.optional("text_a") != nil || object.optional("text_b") != nil
         guard (single != nil) != isPair else {

@@ -11,7 +11,7 @@ public struct Task: Sendable {
     public let style: ModelTaskStyle
     public let problem: Problem
 
-    private let tokenizer: Tokenizer
+    let tokenizer: Tokenizer
     private let reader: RowReader
     /// nil for tasks without classes.
     let classes: ClassLabels?
@@ -29,6 +29,11 @@ public struct Task: Sendable {
             throw Failure.configuration(
                 "task.kind: expected \"glue\", \"classification\" or \"regression\" for a model without a decoder, "
                     + "found \"text_to_text\"")
+        }
+        if specification.kind == .text, style != .continuation {
+            throw Failure.configuration(
+                "task.kind: expected another kind for a model that does not continue texts (Llama and Qwen2 do), found "
+                    + "\"text\"")
         }
         let isPair = style == .encoder
         let minimum = tokenizer.specialTokenCount(isPair: isPair) + (isPair ? 2 : 1)
@@ -52,14 +57,16 @@ public struct Task: Sendable {
         self.specification = resolved
         self.style = style
         self.tokenizer = tokenizer
-        if style == .textToText {
+        if specification.kind == .text {
+            problem = .languageModeling
+        } else if style != .encoder {
             problem = .generation
         } else if let classes {
             problem = .classification(labels: classes.names)
         } else {
             problem = .regression
         }
-        if style == .textToText { try requireWritableLabels() }
+        if style != .encoder { try requireWritableLabels() }
     }
 
     private static func classes(_ specification: TaskSpecification, _ name: GLUETask?, _ reader: RowReader)
@@ -125,6 +132,7 @@ public struct Task: Sendable {
             throw Failure.configuration("task.\(split.rawValue): expected a file, found null")
         }
         let rows = try rows(contentsOf: path)
+        if problem == .languageModeling { return try passages(rows, path, limit: limit) }
         return tokenize(limit.map { Array(rows.prefix($0)) } ?? rows)
     }
 
@@ -144,6 +152,7 @@ public struct Task: Sendable {
             switch specification.kind {
             case .glue: specification.name?.fieldNames ?? []
             case .textToText: ["source"]
+            case .text: ["text"]
             case .classification, .regression: pair == nil ? ["text"] : ["text_a", "text_b"]
             }
         guard names.count == texts.count else {
@@ -161,7 +170,7 @@ public struct Task: Sendable {
         let isLabelled = rows.allSatisfy { $0.label != nil }
         let inputs = rows.map(encode)
         let targets =
-            isLabelled && style == .textToText
+            isLabelled && style != .encoder
             ? rows.map {
                 tokenizer.targets.encode(
                     single: target(of: $0), maximumLength: specification.maximumSequenceLength)
@@ -177,7 +186,7 @@ public struct Task: Sendable {
     /// What the model reads of a row.
     public func encode(_ row: Row) -> Encoding {
         let length = specification.maximumSequenceLength
-        if style == .textToText { return tokenizer.encode(single: source(of: row), maximumLength: length) }
+        if style != .encoder { return tokenizer.encode(single: source(of: row), maximumLength: length) }
         let texts = row.fields.map(\.text)
         return texts.count == 2
             ? tokenizer.encode(pair: (texts[0], texts[1]), maximumLength: length)
@@ -198,6 +207,7 @@ public struct Task: Sendable {
     public func preview(_ dataset: TokenizedDataset, row: Int = 0) -> String {
         let input = tokenizer.decode(Array(dataset.input(row)), skippingSpecialTokens: false)
         let answer: String
+        if problem == .languageModeling { return input }
         if dataset.hasTargets {
             answer = tokenizer.targets.decode(Array(dataset.target(row)), skippingSpecialTokens: false)
         } else {

@@ -8,6 +8,8 @@ public enum TaskKind: String, Sendable, CaseIterable {
     case regression
     /// JSONL with `source` and `target`.
     case textToText = "text_to_text"
+    /// Plain text, or JSONL with `text`: every token is learned from those before it.
+    case text
 }
 
 /// The GLUE tasks (`task.name`).
@@ -27,8 +29,10 @@ public enum LabelStyle: String, Sendable, CaseIterable {
 public enum ModelTaskStyle: Sendable {
     /// A model with a classification or regression head (BERT).
     case encoder
-    /// A model that reads a text and writes one (T5).
+    /// A model that reads a text with an encoder and writes one with a decoder (T5).
     case textToText
+    /// A decoder that continues a text (Llama).
+    case continuation
 }
 
 /// What a model learns in a task.
@@ -37,8 +41,10 @@ public enum Problem: Sendable, Equatable {
     case classification(labels: [String])
     /// One number.
     case regression
-    /// A text.
+    /// A text, which is compared with the one that was wanted.
     case generation
+    /// The next token of a text, measured by its probability.
+    case languageModeling
 }
 
 /// The two parts of a task's data.

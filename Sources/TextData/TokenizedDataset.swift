@@ -17,7 +17,8 @@ public struct TokenizedDataset: Sendable, Equatable {
     public let inputIDs: [Int32]
     /// [count + 1], from 0 to the number of input tokens.
     public let inputOffsets: [Int]
-    /// Which of two texts each input token belongs to; as long as `inputIDs`.
+    /// Which of two texts each input token belongs to, or, where a model learns the input itself, whether the token is
+    /// learned (1); as long as `inputIDs`.
     public let typeIDs: [Int32]
     public let labels: Labels
     /// The token ids to be written, for models that write text; empty otherwise.

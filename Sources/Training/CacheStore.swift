@@ -116,7 +116,7 @@ final class CacheStore {
     }
 
     /// A validation by generated texts runs the backbone again: its activations are of no use.
-    private func keeps(_ split: Split) -> Bool { split == .train || session.headKind != .languageModel }
+    private func keeps(_ split: Split) -> Bool { split == .train || !session.validatesByWriting }
 
     private func create(_ steps: [LayerStep]) throws -> ActivationCacheFile {
         let path = directory.cacheFile(rank: session.world.rank)

@@ -83,7 +83,7 @@ final class CachedPhase {
                 guard !own.isEmpty else { return }
                 let batch = builder.batch(own)
                 let hidden = model.forward(batch) { activations($0, $1) }
-                predictions.add(own, model.logits(hidden, batch))
+                predictions.add(batch, hidden, model)
             }
         }
         return try predictions.gathered(session.world)

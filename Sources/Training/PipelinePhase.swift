@@ -98,16 +98,16 @@ final class PipelinePhase {
 
     /// Predicts every sample of a data set; generation is greedy. Collective over the world.
     ///
-    /// - Parameters: `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
+    /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
     ///   generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
-    func predict(_ dataset: TokenizedDataset, recorder: CacheRecorder?, maximumLength: Int) throws
-        -> Predictions?
-    {
+    func predict(
+        _ dataset: TokenizedDataset, writes: Bool, recorder: CacheRecorder?, maximumLength: Int
+    ) throws -> Predictions? {
         let builder = try session.builder(dataset)
         var predictions = Predictions()
         let generator =
-            session.headKind == .languageModel
+            writes
             ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength)
             : nil
         for samples in session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1) {
@@ -115,7 +115,7 @@ final class PipelinePhase {
                 try generator.generate(samples, builder: builder, into: &predictions)
             } else {
                 try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) {
-                    predictions.add($0.sampleIDs, model!.logits($1, $0))
+                    predictions.add($0, $1, model!)
                 }
             }
         }

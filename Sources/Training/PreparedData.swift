@@ -14,6 +14,7 @@ struct PreparedData {
     struct Received {
         let headKind: HeadKind
         let tokenizerFingerprint: String
+        let validatesByWriting: Bool
         let train: TokenizedDataset?
         let validation: TokenizedDataset?
     }
@@ -22,7 +23,8 @@ struct PreparedData {
         let family = model.family
         let classifies =
             family.generationTokens == nil || !family.answersInText && experiment.task.kind != .textToText
-        let style: ModelTaskStyle = classifies ? .encoder : .textToText
+        let style: ModelTaskStyle =
+            classifies ? .encoder : family.generationTokens?.start == nil ? .continuation : .textToText
         // A model drawn from a seed needs only its config.json.
         tokenizer =
             experiment.model.initialization == .random && !Tokenizer.isThere(in: experiment.model.path)
@@ -43,7 +45,7 @@ struct PreparedData {
         switch task.problem {
         case .classification(let labels): headKind = .classification(labels.count)
         case .regression: headKind = .regression
-        case .generation: headKind = .languageModel
+        case .generation, .languageModeling: headKind = .languageModel
         }
         train = data == .trainAndValidation ? try task.load(.train) : nil
         validation = data != .none && experiment.task.validation != nil ? try task.load(.validation) : nil
@@ -52,6 +54,7 @@ struct PreparedData {
     func serialized() -> [UInt8] {
         let header = JSONValue.dictionary([
             ("outputs", JSONValue(headKind.outputs)), ("tokenizer", .string(tokenizer.fingerprint)),
+            ("writes", .bool(task.problem == .generation)),
         ])
         var bytes: [UInt8] = []
         for part in [Array(header.text().utf8), train?.serialized() ?? [], validation?.serialized() ?? []] {
@@ -76,6 +79,7 @@ extension PreparedData.Received {
         ).object()
         headKind = HeadKind(outputs: try header.required("outputs").integer())
         tokenizerFingerprint = try header.required("tokenizer").string()
+        validatesByWriting = try header.required("writes").bool()
         train = parts[1].isEmpty ? nil : try TokenizedDataset(serialized: parts[1])
         validation = parts[2].isEmpty ? nil : try TokenizedDataset(serialized: parts[2])
     }

@@ -23,6 +23,8 @@ public final class Session {
     /// When the session began, on the monotonic clock.
     let start = MonotonicClock.seconds
     public let tokenizerFingerprint: String
+    /// Whether a validation compares texts that the model writes; otherwise one pass over the samples measures it.
+    let validatesByWriting: Bool
     public let train: TokenizedDataset?
     public let validation: TokenizedDataset?
 
@@ -72,6 +74,7 @@ public final class Session {
         let received = try PreparedData.Received(prepared)
         headKind = received.headKind
         tokenizerFingerprint = received.tokenizerFingerprint
+        validatesByWriting = received.validatesByWriting
         (train, validation) = (received.train, received.validation)
         let configuration = StageModel.Configuration(
             technique: experiment.technique, head: received.headKind, pooling: pooling)

@@ -177,7 +177,7 @@ public final class Trainer {
     private func releaseBackbone() {
         pipeline?.model?.releaseBackbone()
         pipelineState = nil
-        if session.headKind != .languageModel || session.validation == nil { pipeline = nil }
+        if !session.validatesByWriting || session.validation == nil { pipeline = nil }
         session.model.release()
         MemoryReport.reset(session)
     }
@@ -210,7 +210,8 @@ public final class Trainer {
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
         let predictions = try pipeline.predict(
-            validation, recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
+            validation, writes: session.validatesByWriting,
+            recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
         return try evaluate(predictions, validation, epoch, since: evaluationStart)
     }
 
@@ -228,7 +229,8 @@ public final class Trainer {
             pipeline.model?.releaseBackbone()
             session.model.release()
         }
-        return try pipeline.predict(dataset, recorder: nil, maximumLength: generationLength)
+        return try pipeline.predict(
+            dataset, writes: session.validatesByWriting, recorder: nil, maximumLength: generationLength)
     }
 
     private func evaluate(
@@ -313,5 +315,7 @@ public final class Trainer {
     private var adapterPath: String { directory.path + "/adapter" }
 
     /// Room for a text somewhat longer than any that was trained on.
-    private var generationLength: Int { train.maximumTargetLength + 8 }
+    private var generationLength: Int {
+        train.hasTargets ? train.maximumTargetLength + 8 : session.experiment.task.maximumSequenceLength
+    }
 }

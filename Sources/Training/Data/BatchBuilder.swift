@@ -19,6 +19,8 @@ public struct BatchBuilder: Sendable {
         case classifyingDecoder(startID: Int32)
         /// A decoder continues the input with the target.
         case continuation
+        /// A decoder learns the tokens of the input that are marked.
+        case passage
     }
 
     /// - Throws: when a classifier reads a token that a sample does not have, naming both, or compares the texts of a pair
@@ -33,7 +35,7 @@ public struct BatchBuilder: Sendable {
             switch tokens.start {
             case .some(let startID):
                 layout = writes ? .encoderDecoder(startID: startID) : .classifyingDecoder(startID: startID)
-            case nil: layout = writes ? .continuation : .encoder
+            case nil: layout = !writes ? .encoder : dataset.hasTargets ? .continuation : .passage
             }
         } else {
             layout = .encoder
@@ -77,6 +79,7 @@ public struct BatchBuilder: Sendable {
                 samples, decoderInputs: samples.map { [startID] + dataset.input($0).dropLast() },
                 targets: labels(samples))
         case .continuation: return continuation(samples)
+        case .passage: return passages(samples)
         }
     }
 
@@ -92,13 +95,14 @@ public struct BatchBuilder: Sendable {
         switch layout {
         case .encoder, .classifyingDecoder: samples.count
         case .encoderDecoder, .continuation: samples.reduce(0) { $0 + dataset.target($1).count }
+        case .passage: samples.reduce(0) { $0 + learnedPlaces($1).count }
         }
     }
 
     /// Tokens that a stack computes for a sample.
     public func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
         switch layout {
-        case .encoder, .classifyingDecoder: dataset.input(sample).count
+        case .encoder, .classifyingDecoder, .passage: dataset.input(sample).count
         case .encoderDecoder: stack == .decoder ? dataset.target(sample).count : dataset.input(sample).count
         case .continuation: dataset.input(sample).count + max(0, dataset.target(sample).count - 1)
         }
@@ -118,6 +122,31 @@ public struct BatchBuilder: Sendable {
         return MicroBatch(
             sampleIDs: samples, inputs: sequences, types: sequences.map { $0.map { _ in 0 } },
             targets: .tokens(samples.flatMap { dataset.target($0) }), targetRows: rows)
+    }
+
+    /// Whole sequences, of which the row before each marked token predicts it.
+    private func passages(_ samples: [Int]) -> MicroBatch {
+        var rows: [Int] = []
+        var tokens: [Int32] = []
+        var start = 0
+        for sample in samples {
+            let input = dataset.input(sample)
+            for place in learnedPlaces(sample) {
+                rows.append(start + place - 1)
+                tokens.append(input[input.startIndex + place])
+            }
+            start += input.count
+        }
+        return MicroBatch(
+            sampleIDs: samples, inputs: samples.map { Array(dataset.input($0)) },
+            types: samples.map { dataset.input($0).map { _ in 0 } }, targets: .tokens(tokens),
+            targetRows: rows)
+    }
+
+    /// Where in a sample the tokens to learn stand. The first token has none before it to be predicted from.
+    private func learnedPlaces(_ sample: Int) -> [Int] {
+        let types = dataset.types(sample)
+        return (1..<max(1, types.count)).filter { types[types.startIndex + $0] == 1 }
     }
 
     private func labels(_ samples: [Int]) -> Targets {

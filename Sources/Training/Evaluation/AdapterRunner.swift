@@ -39,7 +39,8 @@ public final class AdapterRunner {
         guard let dataset = session.validation else {
             throw Failure.configuration("task.validation: expected a file to evaluate on, found null").shared
         }
-        let predictions = try pipeline.predict(dataset, recorder: nil, maximumLength: maximumLength)
+        let predictions = try pipeline.predict(
+            dataset, writes: session.validatesByWriting, recorder: nil, maximumLength: maximumLength)
         var result: (metrics: Metrics, samples: Int)?
         try session.world.agree {
             guard let predictions, let task = session.task else { return }
@@ -62,10 +63,11 @@ public final class AdapterRunner {
             return task.tokenize(rows).serialized()
         }
         let dataset = try TokenizedDataset(serialized: bytes)
-        guard let predictions = try pipeline.predict(dataset, recorder: nil, maximumLength: maximumLength)
-        else {
-            return []
-        }
+        guard
+            let predictions = try pipeline.predict(
+                dataset, writes: session.headKind == .languageModel, recorder: nil,
+                maximumLength: maximumLength)
+        else { return [] }
         return try rows.enumerated().map { index, row in
             guard predictions.rows[index]!.allSatisfy(\.isFinite) else {
                 throw Failure.run(
@@ -93,7 +95,7 @@ extension Predictions {
                 ),
             ]
         case .regression: return [("prediction", JSONValue(Double(row[0])))]
-        case .generation: return [("prediction", .string(task.text(row.map { Int32($0) })))]
+        case .generation, .languageModeling: return [("prediction", .string(task.text(row.map { Int32($0) })))]
         }
     }
 }

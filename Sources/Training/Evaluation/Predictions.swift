@@ -4,15 +4,30 @@ import Support
 import TensorCore
 import TextData
 
-/// What a model said of each sample: rows of logits (classes, or one score), or the tokens of a text.
+/// What a model said of each sample: rows of logits (classes, or one score), the tokens of a text, or the losses of its
+/// own.
 public struct Predictions: Sendable {
     public internal(set) var rows: [Int: [Float]] = [:]
 
-    /// Adds the rows of a batch of logits, one for each sample.
-    mutating func add(_ samples: [Int], _ logits: Tensor) {
-        let values = logits.values
-        for (index, sample) in samples.enumerated() {
-            rows[sample] = Array(values[index * logits.columns..<(index + 1) * logits.columns])
+    /// Adds what a model says of a batch, given the state that the batch left: the logits of each sample or, of a language
+    /// model, the losses of its tokens.
+    mutating func add(_ batch: MicroBatch, _ state: HiddenState, _ model: StageModel) {
+        let logits = model.logits(state, batch)
+        guard case .tokens(let tokens) = batch.targets else {
+            let values = logits.values
+            for (index, sample) in batch.sampleIDs.enumerated() {
+                rows[sample] = Array(values[index * logits.columns..<(index + 1) * logits.columns])
+            }
+            return
+        }
+        var start = 0
+        for (sample, span) in zip(batch.sampleIDs, batch.spans(model.family.lastStack.kind)) {
+            let end = start + batch.targetRows[start...].prefix { span.contains($0) }.count
+            rows[sample] = (start..<end).map {
+                let row = logits.rows($0..<$0 + 1)
+                return Float(crossEntropy(row, labels: [tokens[$0]], weight: nil).sum)
+            }
+            start = end
         }
     }
 
@@ -58,6 +73,9 @@ public struct Predictions: Sendable {
         switch task.problem {
         case .classification: return task.metrics(classes: ordered.map(Self.largest), for: dataset)
         case .regression: return task.metrics(scores: ordered.map { $0[0] }, for: dataset)
+        case .languageModeling:
+            return task.metrics(
+                losses: ordered.map { losses in (losses.reduce(0.0) { $0 + Double($1) }, losses.count) })
         case .generation:
             return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
         }
