@@ -23,14 +23,15 @@ public final class ProgressLine {
 
     /// - Parameters:
     ///   - descriptor: where to write; standard output by default.
-    ///   - isTerminal: nil to ask the system.
+    ///   - isTerminal: whether a person is watching.
     ///   - interval: the least seconds between plain lines; on a terminal the line is renewed at most ten times a second.
     ///   - now: a clock in seconds.
     public init(
-        descriptor: Int32 = 1, isTerminal: Bool? = nil, interval: Double = 10, now: (() -> Double)? = nil
+        descriptor: Int32 = 1, isTerminal: Bool = Terminal.isWatched, interval: Double = 10,
+        now: (() -> Double)? = nil
     ) {
         self.descriptor = descriptor
-        self.isTerminal = isTerminal ?? (isatty(descriptor) == 1)
+        self.isTerminal = isTerminal
         self.interval = interval
         let start = ContinuousClock.now
         self.now = now ?? { (ContinuousClock.now - start).seconds }

@@ -12,14 +12,21 @@ public struct Task: Sendable {
     public let problem: Problem
 
     let tokenizer: Tokenizer
+    /// Ends a text that continues its input; nil where the model has no such token.
+    private let endToken: Int32?
     private let reader: RowReader
     /// nil for tasks without classes.
     let classes: ClassLabels?
 
     /// Settles the labels; reads the training file for them only where `labels` is nil and the kind is `classification`.
     ///
-    /// Throws when the specification contradicts itself or the model's style, or the training file is wrong.
-    public init(_ specification: TaskSpecification, style: ModelTaskStyle, tokenizer: Tokenizer) throws {
+    /// - Parameter endToken: ends what a model writes behind its input; an answer is learned with it.
+    /// - Throws: when the specification contradicts itself or the model's style, or the training file is wrong.
+    public init(
+        _ specification: TaskSpecification, style: ModelTaskStyle, tokenizer: Tokenizer,
+        endToken: Int32? = nil
+    ) throws {
+        self.endToken = endToken
         if specification.kind == .glue, specification.name == nil {
             let names = GLUETask.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
             throw Failure.configuration(
@@ -171,11 +178,7 @@ public struct Task: Sendable {
         let inputs = rows.map(encode)
         let targets =
             isLabelled && style != .encoder
-            ? rows.map {
-                tokenizer.targets.encode(
-                    single: target(of: $0), maximumLength: specification.maximumSequenceLength)
-            }
-            : nil
+            ? rows.map { answer(target(of: $0)) } : nil
         let truncated = rows.indices.filter { inputs[$0].wasTruncated || targets?[$0].wasTruncated == true }
         return TokenizedDataset(
             inputs: inputs.map(\.ids), typeIDs: inputs.map(\.typeIDs),
@@ -183,14 +186,39 @@ public struct Task: Sendable {
             targets: targets?.map(\.ids), truncatedCount: truncated.count)
     }
 
+    /// Tokenizes rows to be answered, whatever their labels.
+    public func prompts(_ rows: [Row]) -> TokenizedDataset {
+        let inputs = rows.map(encode)
+        return TokenizedDataset(
+            inputs: inputs.map(\.ids), typeIDs: inputs.map(\.typeIDs), labels: .none,
+            truncatedCount: inputs.filter(\.wasTruncated).count)
+    }
+
     /// What the model reads of a row.
     public func encode(_ row: Row) -> Encoding {
         let length = specification.maximumSequenceLength
-        if style != .encoder { return tokenizer.encode(single: source(of: row), maximumLength: length) }
+        if style != .encoder {
+            let source = tokenizer.encode(single: source(of: row), maximumLength: length)
+            return style == .continuation ? source.without(end: endToken) : source
+        }
         let texts = row.fields.map(\.text)
         return texts.count == 2
             ? tokenizer.encode(pair: (texts[0], texts[1]), maximumLength: length)
             : tokenizer.encode(single: texts[0], maximumLength: length)
+    }
+
+    /// The tokens that the model is to write: as the tokenizer puts a text between special tokens or, where they continue
+    /// the input, the text's own and the end.
+    private func answer(_ text: String) -> Encoding {
+        let length = specification.maximumSequenceLength
+        guard style == .continuation else {
+            return tokenizer.targets.encode(single: text, maximumLength: length)
+        }
+        let ids = tokenizer.encode(text)
+        let end = endToken.map { [$0] } ?? []
+        let kept = ids.prefix(max(0, length - end.count))
+        return Encoding(
+            ids: kept + end, typeIDs: (kept + end).map { _ in 0 }, wasTruncated: kept.count < ids.count)
     }
 
     private func labels(of rows: [Row]) -> TokenizedDataset.Labels {

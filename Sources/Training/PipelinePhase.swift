@@ -96,19 +96,23 @@ final class PipelinePhase {
         try session.world.agree { try recorder?.finish() }
     }
 
-    /// Predicts every sample of a data set; generation is greedy. Collective over the world.
+    /// Predicts every sample of a data set. Collective over the world.
     ///
-    /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
+    /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `decoding` says how
+    ///   texts are written, and `onToken` sees them grow on rank 0; `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
     ///   generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(
-        _ dataset: TokenizedDataset, writes: Bool, recorder: CacheRecorder?, maximumLength: Int
+        _ dataset: TokenizedDataset, writes: Bool, decoding: Decoding = .greedy, recorder: CacheRecorder?,
+        maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
     ) throws -> Predictions? {
         let builder = try session.builder(dataset)
         var predictions = Predictions()
         let generator =
             writes
-            ? Generator(session, plan: plan, model: model, exchange: exchange, maximumLength: maximumLength)
+            ? Generator(
+                session, plan: plan, model: model, exchange: exchange, decoding: decoding,
+                maximumLength: maximumLength, onToken: onToken)
             : nil
         for samples in session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1) {
             if let generator {

@@ -41,7 +41,8 @@ struct PreparedData {
                     + "\(experiment.task.maximumSequenceLength)")
         }
         task = try Task(
-            experiment.task, style: style, tokenizer: tokenizer)
+            experiment.task, style: style, tokenizer: tokenizer, endToken: family.generationTokens?.ends.first
+        )
         switch task.problem {
         case .classification(let labels): headKind = .classification(labels.count)
         case .regression: headKind = .regression

@@ -2,12 +2,6 @@ import Reporting
 import Support
 import TextData
 
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
-
 /// Tells the person at the terminal and the metrics log how a run goes. Silent on all ranks but 0.
 public final class RunReporter {
     public enum Phase: String { case pipeline, cached }
@@ -55,14 +49,7 @@ public final class RunReporter {
         self.start = start
         let elapsed = Duration.seconds(MonotonicClock.seconds - start)
         log = try directory.map { try MetricsLog(path: $0 + "/metrics.jsonl", start: .now - elapsed) }
-        progress = directory == nil ? nil : ProgressLine(isTerminal: Self.isTerminal)
-    }
-
-    /// mpirun gives every rank a pseudo-terminal, whatever its own output is: only the one who started it knows, and says so
-    /// in the environment (scripts/run does).
-    private static var isTerminal: Bool? {
-        guard getenv("OMPI_COMM_WORLD_SIZE") != nil else { return nil }
-        return getenv("PAC_MPI_TERMINAL").map { String(cString: $0) } == "1"
+        progress = directory == nil ? nil : ProgressLine(isTerminal: Terminal.isWatched)
     }
 
     /// A line that stays.

@@ -12,6 +12,7 @@ enum TinyModel: String, CaseIterable, Sendable {
     case t5 = "t5_v1_0"
     case gatedT5 = "t5_v1_1"
     case bart = "bart_cls"
+    case llama, qwen2
 
     var isT5: Bool { self == .t5 || self == .gatedT5 }
 }
@@ -20,6 +21,7 @@ enum TinyModel: String, CaseIterable, Sendable {
 enum TinyTask: String, Sendable {
     case classification, regression
     case textToText = "text_to_text"
+    case text
 }
 
 /// A scratch directory with a tiny model, data and an experiment, in which the program runs.
@@ -144,6 +146,7 @@ final class Workshop {
                     #"{"text": "\#(text)", "label": "\#(["calm", "loud", "odd"][chosen[0] % 3])"}"#
                 case .regression: #"{"text": "\#(text)", "label": \#(Double(length) / 4)}"#
                 case .textToText: #"{"source": "\#(text)", "target": "\#(start)"}"#
+                case .text: #"{"text": "\#(text)"}"#
                 }
             return row + "\n"
         }.joined()

@@ -99,6 +99,9 @@ public struct BatchBuilder: Sendable {
         }
     }
 
+    /// Tokens that a sample has to be read.
+    func inputCount(_ sample: Int) -> Int { dataset.input(sample).count }
+
     /// Tokens that a stack computes for a sample.
     public func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
         switch layout {

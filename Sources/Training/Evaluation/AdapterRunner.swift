@@ -51,8 +51,12 @@ public final class AdapterRunner {
 
     /// Predicts one text (or pair), or the rows of a file. Collective over the world.
     ///
+    /// - Parameters: `decoding` says how texts are written; `onText` sees on rank 0 what the model adds to the text of the
+    ///   first row, as it is written.
     /// - Returns: on rank 0 an object for each row: its fields, `prediction`, and for classes `probabilities`.
-    public func predict(text: [String], input: String?) throws -> [JSONValue] {
+    public func predict(
+        text: [String], input: String?, decoding: Decoding = .greedy, onText: ((String) -> Void)? = nil
+    ) throws -> [JSONValue] {
         var rows: [Row] = []
         let bytes = try session.world.fromRoot {
             let task = session.task!
@@ -60,13 +64,13 @@ public final class AdapterRunner {
                 if let input { try task.rows(contentsOf: input, labelled: false) } else {
                     [try task.row(text: text[0], pair: text.count > 1 ? text[1] : nil)]
                 }
-            return task.tokenize(rows).serialized()
+            return task.prompts(rows).serialized()
         }
         let dataset = try TokenizedDataset(serialized: bytes)
         guard
             let predictions = try pipeline.predict(
-                dataset, writes: session.headKind == .languageModel, recorder: nil,
-                maximumLength: maximumLength)
+                dataset, writes: writesText, decoding: decoding, recorder: nil,
+                maximumLength: maximumLength, onToken: onText.map(stream))
         else { return [] }
         return try rows.enumerated().map { index, row in
             guard predictions.rows[index]!.allSatisfy(\.isFinite) else {
@@ -76,6 +80,27 @@ public final class AdapterRunner {
             return .dictionary(
                 row.fields.map { ($0.name, .string($0.text)) }
                     + predictions.fields(index, session.task!, session.ledger))
+        }
+    }
+}
+
+extension AdapterRunner {
+    /// Whether predictions are texts.
+    public var writesText: Bool { session.headKind == .languageModel }
+
+    /// Turns the growing tokens of the first row into the text that each adds. A character whose bytes are not all there
+    /// yet is held back.
+    private func stream(_ onText: @escaping (String) -> Void) -> (Int, [Int32]) -> Void {
+        var shown = 0
+        return { [task = session.task!] sample, tokens in
+            guard sample == 0 else { return }
+            let text = Array(task.text(tokens).utf8)
+            var end = text.count
+            // U+FFFD stands for bytes that are no character, or none yet.
+            while end >= 3, text[end - 3..<end].elementsEqual([0xEF, 0xBF, 0xBD]) { end -= 3 }
+            guard end > shown else { return }
+            onText(String(decoding: text[shown..<end], as: UTF8.self))
+            shown = end
         }
     }
 }
@@ -95,7 +120,8 @@ extension Predictions {
                 ),
             ]
         case .regression: return [("prediction", JSONValue(Double(row[0])))]
-        case .generation, .languageModeling: return [("prediction", .string(task.text(row.map { Int32($0) })))]
+        case .generation, .languageModeling:
+            return [("prediction", .string(task.text(row.map { Int32($0) })))]
         }
     }
 }

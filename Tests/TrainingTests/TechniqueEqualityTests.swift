@@ -1,0 +1,86 @@
+import Planning
+import Support
+import Testing
+
+/// Every family learns the same with every technique under every plan, dropout on and off.
+@Suite(.serialized) struct TechniqueEqualityTests {
+    /// A model and a task of its own.
+    struct Subject: CustomTestStringConvertible, Sendable {
+        let model: TinyModel
+        let task: TinyTask
+        let layerCount: Int
+
+        var testDescription: String { "\(model.rawValue), \(task.rawValue)" }
+
+        /// One stage of four ranks, two of two, and four of one: the embedding alone, a cut inside, the head alone.
+        var plans: [Plan] {
+            let (n, half) = (layerCount, layerCount / 2)
+            return [
+                .of([(0..<n, [0, 1, 2, 3], [3, 2, 2, 1])], microBatchCount: 1),
+                .of(
+                    [(0..<half + 1, [0, 1], [2, 2]), (half + 1..<n, [2, 3], [1, 3])], microBatchCount: 2),
+                .of(
+                    [
+                        (0..<1, [0], [2]), (1..<half, [1], [2]), (half..<n - 1, [2], [2]),
+                        (n - 1..<n, [3], [2]),
+                    ],
+                    microBatchCount: 4),
+            ]
+        }
+    }
+
+    static let subjects = [
+        Subject(model: .bertClassifier, task: .classification, layerCount: 5),
+        Subject(model: .bertRegressor, task: .regression, layerCount: 4),
+        Subject(model: .t5, task: .textToText, layerCount: 7),
+        Subject(model: .gatedT5, task: .textToText, layerCount: 7),
+        Subject(model: .bart, task: .classification, layerCount: 6),
+        Subject(model: .bart, task: .textToText, layerCount: 6),
+        Subject(model: .llama, task: .textToText, layerCount: 5),
+        Subject(model: .llama, task: .text, layerCount: 5),
+        Subject(model: .qwen2, task: .textToText, layerCount: 4),
+    ]
+
+    static let techniques = [
+        #"{"kind": "full"}"#,
+        #"{"kind": "lora", "rank": 3, "dropout": 0.1}"#,
+        #"{"kind": "adapters", "reduction_factor": 8}"#,
+        #"{"kind": "parallel_adapters", "reduction_factor": 4}"#,
+        #"{"kind": "parallel_adapters", "reduction_factor": 4, "adapter": "linear"}"#,
+        #"{"kind": "parallel_adapters", "reduction_factor": 4, "initialization": "random", "merge": "side_only"}"#,
+    ]
+
+    /// The bound of the product is 1e-4; sums in another order account for a hundredth of that.
+    private static let tolerance = 1e-5
+
+    @Test("losses and figures of four ranks are those of one", arguments: subjects, techniques)
+    func lossesAndFiguresOfFourRanksAreThoseOfOne(subject: Subject, technique: String) throws {
+        let workshop = try Workshop(subject.model, subject.task)
+        var dry: [Double] = []
+        for dropout in [0, 0.2] {
+            let settings = [
+                "technique=\(technique)", "training.dropout=\(dropout)", "training.epochs=2",
+                "training.learning_rate=0.003", "task.train_limit=45",
+            ]
+            let alone = try workshop.train(
+                "alone-\(dropout)", plan: .alone(layerCount: subject.layerCount), settings: settings)
+            let losses = try alone.losses()
+            #expect(losses.count == 12)
+            // The comparison means something: updates and dropout change the losses.
+            #expect(dropout > 0 || losses[11] < losses[0])
+            #expect(dropout == 0 || largestDifference(losses, dry) > 1e-4)
+            dry = losses
+            for (index, plan) in subject.plans.enumerated() {
+                let run = try workshop.train(
+                    ranks: 4, "plan-\(dropout)-\(index)", plan: plan, settings: settings)
+                #expect(largestDifference(try run.losses(), losses) < Self.tolerance, "\(plan)")
+                for (figures, expected) in zip(try run.metrics(), try alone.metrics()) {
+                    #expect(figures.keys.sorted() == expected.keys.sorted())
+                    for (name, value) in figures {
+                        #expect(abs(value - expected[name]!) < 1e-4, "\(name) under \(plan)")
+                    }
+                }
+            }
+        }
+    }
+}
