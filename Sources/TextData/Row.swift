@@ -21,19 +21,33 @@ public struct Row: Sendable, Equatable {
 
     /// The 1-based line in the file; 0 for a row that no file holds.
     public let line: Int
-    /// One text or two.
+    /// One text or two; none for a conversation.
     public let fields: [Field]
     /// nil where none was read.
     public internal(set) var label: Label?
+    /// The turns of a conversation; empty for rows of texts.
+    public let messages: [ChatMessage]
 
-    public init(line: Int = 0, fields: [Field], label: Label? = nil) {
+    public init(line: Int = 0, fields: [Field], label: Label? = nil, messages: [ChatMessage] = []) {
         self.line = line
         self.fields = fields
         self.label = label
+        self.messages = messages
     }
 
-    /// The texts by name, for writing the row beside its prediction.
-    public var json: JSONValue { .dictionary(fields.map { ($0.name, .string($0.text)) }) }
+    /// What was read as an object, for writing the row beside its prediction.
+    public var json: JSONValue { .dictionary(members) }
+
+    /// The members of `json`.
+    public var members: [(String, JSONValue)] {
+        if !messages.isEmpty {
+            let turns = messages.map { message -> JSONValue in
+                .dictionary([("role", .string(message.role)), ("content", .string(message.content))])
+            }
+            return [("messages", .array(turns))]
+        }
+        return fields.map { ($0.name, .string($0.text)) }
+    }
 }
 
 /// The lines of a data file.

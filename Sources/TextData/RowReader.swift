@@ -87,8 +87,27 @@ struct RowReader {
     {
         let value = try JSONValue(parsing: Array(bytes), file: file.path, firstLine: line)
         let object = try JSONReader(value, file: file.path, line: line).object()
+        if kind == .chat {
+            return Row(line: line, fields: [], messages: try messages(object, labelled: labelled))
+        }
         let fields = try fieldNames(object).map { Row.Field(name: $0, text: try field(object, $0).string()) }
         return Row(line: line, fields: fields, label: labelled && kind != .text ? try jsonLabel(object) : nil)
+    }
+
+    /// The turns of a conversation, in which an assistant has to say something when it is to be learned from.
+    private func messages(_ object: JSONObjectReader, labelled: Bool) throws -> [ChatMessage] {
+        let value = try field(object, "messages")
+        let messages = try value.array().map { turn -> ChatMessage in
+            let message = try turn.object()
+            return ChatMessage(
+                role: try field(message, "role").choice(["system", "user", "assistant"]),
+                content: try field(message, "content").string())
+        }
+        guard !messages.isEmpty else { throw value.failure(expected: "at least one message") }
+        guard !labelled || messages.contains(where: { $0.role == "assistant" }) else {
+            throw value.failure(expected: "a message of the role \"assistant\", from which to learn")
+        }
+        return messages
     }
 
     private func fieldNames(_ object: JSONObjectReader) throws -> [String] {

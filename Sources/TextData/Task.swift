@@ -14,19 +14,23 @@ public struct Task: Sendable {
     let tokenizer: Tokenizer
     /// Ends a text that continues its input; nil where the model has no such token.
     private let endToken: Int32?
+    /// How the model reads conversations; for the kind `chat` alone.
+    let chatTemplate: ChatTemplate?
     private let reader: RowReader
     /// nil for tasks without classes.
     let classes: ClassLabels?
 
     /// Settles the labels; reads the training file for them only where `labels` is nil and the kind is `classification`.
     ///
-    /// - Parameter endToken: ends what a model writes behind its input; an answer is learned with it.
+    /// - Parameters: `endToken` ends what a model writes behind its input, and an answer is learned with it;
+    ///   `chatTemplate` is how the model reads conversations, for the kind `chat`.
     /// - Throws: when the specification contradicts itself or the model's style, or the training file is wrong.
     public init(
         _ specification: TaskSpecification, style: ModelTaskStyle, tokenizer: Tokenizer,
-        endToken: Int32? = nil
+        endToken: Int32? = nil, chatTemplate: ChatTemplate? = nil
     ) throws {
         self.endToken = endToken
+        self.chatTemplate = chatTemplate
         if specification.kind == .glue, specification.name == nil {
             let names = GLUETask.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
             throw Failure.configuration(
@@ -37,10 +41,14 @@ public struct Task: Sendable {
                 "task.kind: expected \"glue\", \"classification\" or \"regression\" for a model without a decoder, "
                     + "found \"text_to_text\"")
         }
-        if specification.kind == .text, style != .continuation {
+        let learnsInput = specification.kind == .text || specification.kind == .chat
+        if learnsInput, style != .continuation {
             throw Failure.configuration(
                 "task.kind: expected another kind for a model that does not continue texts (Llama and Qwen2 do), found "
-                    + "\"text\"")
+                    + "\"\(specification.kind.rawValue)\"")
+        }
+        guard specification.kind == .chat || specification.chatTemplate == nil else {
+            throw Failure.configuration("task.chat_template: expected null for any kind but \"chat\"")
         }
         let isPair = style == .encoder
         let minimum = tokenizer.specialTokenCount(isPair: isPair) + (isPair ? 2 : 1)
@@ -64,7 +72,7 @@ public struct Task: Sendable {
         self.specification = resolved
         self.style = style
         self.tokenizer = tokenizer
-        if specification.kind == .text {
+        if learnsInput {
             problem = .languageModeling
         } else if style != .encoder {
             problem = .generation
@@ -139,7 +147,8 @@ public struct Task: Sendable {
             throw Failure.configuration("task.\(split.rawValue): expected a file, found null")
         }
         let rows = try rows(contentsOf: path)
-        if problem == .languageModeling { return try passages(rows, path, limit: limit) }
+        if specification.kind == .text { return try passages(rows, path, limit: limit) }
+        if specification.kind == .chat { return try conversations(rows, path, limit: limit) }
         return tokenize(limit.map { Array(rows.prefix($0)) } ?? rows)
     }
 
@@ -159,7 +168,7 @@ public struct Task: Sendable {
             switch specification.kind {
             case .glue: specification.name?.fieldNames ?? []
             case .textToText: ["source"]
-            case .text: ["text"]
+            case .text, .chat: ["text"]
             case .classification, .regression: pair == nil ? ["text"] : ["text_a", "text_b"]
             }
         guard names.count == texts.count else {
@@ -167,7 +176,8 @@ public struct Task: Sendable {
                 "expected \(names.count) text\(names.count == 1 ? "" : "s") (\(names.joined(separator: ", "))), "
                     + "found \(texts.count)")
         }
-        return Row(fields: zip(names, texts).map { Row.Field(name: $0, text: $1) })
+        let messages = specification.kind == .chat ? [ChatMessage(role: "user", content: text)] : []
+        return Row(fields: zip(names, texts).map { Row.Field(name: $0, text: $1) }, messages: messages)
     }
 
     // MARK: Tokens
@@ -187,8 +197,11 @@ public struct Task: Sendable {
     }
 
     /// Tokenizes rows to be answered, whatever their labels.
-    public func prompts(_ rows: [Row]) -> TokenizedDataset {
-        let inputs = rows.map(encode)
+    ///
+    /// - Throws: what a chat template refuses.
+    public func prompts(_ rows: [Row]) throws -> TokenizedDataset {
+        let inputs =
+            try chatTemplate.map { template in try rows.map { try prompt($0, template) } } ?? rows.map(encode)
         return TokenizedDataset(
             inputs: inputs.map(\.ids), typeIDs: inputs.map(\.typeIDs), labels: .none,
             truncatedCount: inputs.filter(\.wasTruncated).count)

@@ -10,6 +10,8 @@ public enum TaskKind: String, Sendable, CaseIterable {
     case textToText = "text_to_text"
     /// Plain text, or JSONL with `text`: every token is learned from those before it.
     case text
+    /// JSONL with `messages`: what assistants say is learned.
+    case chat
 }
 
 /// The GLUE tasks (`task.name`).
@@ -66,6 +68,8 @@ public struct TaskSpecification: Sendable, Equatable {
     /// The classes in index order; nil for those of the training file, sorted.
     public var labels: [String]?
     public var labelStyle: LabelStyle
+    /// For `chat`, a template's file or the name of a built-in one; nil for the model's own.
+    public var chatTemplate: String?
     /// How many rows of a file are used at most, from its beginning; nil for all.
     public var trainLimit: Int?
     public var validationLimit: Int?
@@ -73,7 +77,7 @@ public struct TaskSpecification: Sendable, Equatable {
     public init(
         kind: TaskKind, name: GLUETask? = nil, train: String, validation: String? = nil,
         maximumSequenceLength: Int = 128, labels: [String]? = nil, labelStyle: LabelStyle = .words,
-        trainLimit: Int? = nil, validationLimit: Int? = nil
+        chatTemplate: String? = nil, trainLimit: Int? = nil, validationLimit: Int? = nil
     ) {
         self.kind = kind
         self.name = name
@@ -82,6 +86,7 @@ public struct TaskSpecification: Sendable, Equatable {
         self.maximumSequenceLength = maximumSequenceLength
         self.labels = labels
         self.labelStyle = labelStyle
+        self.chatTemplate = chatTemplate
         self.trainLimit = trainLimit
         self.validationLimit = validationLimit
     }

@@ -40,9 +40,13 @@ struct PreparedData {
                 "task.max_sequence_length: expected at most \(limit), the model's positions, found "
                     + "\(experiment.task.maximumSequenceLength)")
         }
+        let template =
+            experiment.task.kind == .chat
+            ? try ChatTemplate(contentsOf: experiment.model.path, override: experiment.task.chatTemplate)
+            : nil
         task = try Task(
-            experiment.task, style: style, tokenizer: tokenizer, endToken: family.generationTokens?.ends.first
-        )
+            experiment.task, style: style, tokenizer: tokenizer,
+            endToken: family.generationTokens?.ends.first, chatTemplate: template)
         switch task.problem {
         case .classification(let labels): headKind = .classification(labels.count)
         case .regression: headKind = .regression

@@ -36,7 +36,7 @@ extension Experiment {
     private static func readTask(_ reader: JSONReader) throws -> (TaskSpecification, Pooling?) {
         let object = try reader.object(keys: [
             "kind", "name", "train", "validation", "max_sequence_length", "pooling", "labels", "label_style",
-            "train_limit", "validation_limit",
+            "chat_template", "train_limit", "validation_limit",
         ])
         let kind = TaskKind(
             rawValue: try object.required("kind").choice(TaskKind.allCases.map(\.rawValue)))!
@@ -51,6 +51,7 @@ extension Experiment {
             labelStyle: try object.optional("label_style").map {
                 LabelStyle(rawValue: try $0.choice(LabelStyle.allCases.map(\.rawValue)))!
             } ?? .words,
+            chatTemplate: try object.optional("chat_template")?.string(),
             trainLimit: try object.optional("train_limit")?.integer(in: 1...Int.max),
             validationLimit: try object.optional("validation_limit")?.integer(in: 1...Int.max))
         let pooling = try object.optional("pooling").map {

@@ -50,6 +50,7 @@ extension Experiment {
             ("pooling", pooling.map { .string($0.rawValue) } ?? .null),
             ("labels", task.labels.map { .array($0.map(JSONValue.string)) } ?? .null),
             ("label_style", .string(task.labelStyle.rawValue)),
+            ("chat_template", task.chatTemplate.map(JSONValue.string) ?? .null),
             ("train_limit", JSONValue(optional: task.trainLimit)),
             ("validation_limit", JSONValue(optional: task.validationLimit)),
         ])

@@ -64,7 +64,7 @@ public final class AdapterRunner {
                 if let input { try task.rows(contentsOf: input, labelled: false) } else {
                     [try task.row(text: text[0], pair: text.count > 1 ? text[1] : nil)]
                 }
-            return task.prompts(rows).serialized()
+            return try task.prompts(rows).serialized()
         }
         let dataset = try TokenizedDataset(serialized: bytes)
         guard
@@ -78,8 +78,7 @@ public final class AdapterRunner {
                     "\(input ?? "--text"): row \(index + 1): the adapter's prediction is no number")
             }
             return .dictionary(
-                row.fields.map { ($0.name, .string($0.text)) }
-                    + predictions.fields(index, session.task!, session.ledger))
+                row.members + predictions.fields(index, session.task!, session.ledger))
         }
     }
 }
