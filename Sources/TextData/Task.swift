@@ -246,11 +246,12 @@ public struct Task: Sendable {
 
     /// One row of a data set as the model reads it, with what it is to answer, for a look at the start of a run.
     public func preview(_ dataset: TokenizedDataset, row: Int = 0) -> String {
-        let input = tokenizer.decode(Array(dataset.input(row)), skippingSpecialTokens: false)
+        let input = Self.onOneLine(tokenizer.decode(Array(dataset.input(row)), skippingSpecialTokens: false))
         let answer: String
         if problem == .languageModeling { return input }
         if dataset.hasTargets {
-            answer = tokenizer.targets.decode(Array(dataset.target(row)), skippingSpecialTokens: false)
+            answer = Self.onOneLine(
+                tokenizer.targets.decode(Array(dataset.target(row)), skippingSpecialTokens: false))
         } else {
             switch dataset.labels {
             case .none: return input
@@ -260,5 +261,11 @@ public struct Task: Sendable {
             }
         }
         return "\(input) → \(answer)"
+    }
+
+    /// A text without line ends, of a long one the beginning.
+    private static func onOneLine(_ text: String) -> String {
+        let line = text.split(whereSeparator: \.isNewline).joined(separator: " ")
+        return line.count > 240 ? line.prefix(240) + "..." : line
     }
 }

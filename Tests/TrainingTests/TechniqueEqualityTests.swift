@@ -39,6 +39,7 @@ import Testing
         Subject(model: .llama, task: .textToText, layerCount: 5),
         Subject(model: .llama, task: .text, layerCount: 5),
         Subject(model: .qwen2, task: .textToText, layerCount: 4),
+        Subject(model: .qwen2, task: .chat, layerCount: 4),
     ]
 
     static let techniques = [
@@ -60,7 +61,7 @@ import Testing
         for dropout in [0, 0.2] {
             let settings = [
                 "technique=\(technique)", "training.dropout=\(dropout)", "training.epochs=2",
-                "training.learning_rate=0.003", "task.train_limit=45",
+                "training.learning_rate=0.001", "task.train_limit=45",
             ]
             let alone = try workshop.train(
                 "alone-\(dropout)", plan: .alone(layerCount: subject.layerCount), settings: settings)

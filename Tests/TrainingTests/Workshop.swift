@@ -21,7 +21,7 @@ enum TinyModel: String, CaseIterable, Sendable {
 enum TinyTask: String, Sendable {
     case classification, regression
     case textToText = "text_to_text"
-    case text
+    case text, chat
 }
 
 /// A scratch directory with a tiny model, data and an experiment, in which the program runs.
@@ -55,7 +55,8 @@ final class Workshop {
               "model": {"path": "\(path)/model"},
               "task": {
                 "kind": "\(task.rawValue)", "train": "\(path)/train.jsonl",
-                "validation": "\(path)/validation.jsonl", "max_sequence_length": 24
+                "validation": "\(path)/validation.jsonl", "max_sequence_length": \(task == .chat ? 128 : 24),
+                "chat_template": \(task == .chat ? "\"chatml\"" : "null")
               },
               "technique": {"reduction_factor": 4},
               "training": {
@@ -147,6 +148,9 @@ final class Workshop {
                 case .regression: #"{"text": "\#(text)", "label": \#(Double(length) / 4)}"#
                 case .textToText: #"{"source": "\#(text)", "target": "\#(start)"}"#
                 case .text: #"{"text": "\#(text)"}"#
+                case .chat:
+                    #"{"messages": [{"role": "user", "content": "\#(text)"}, "#
+                        + #"{"role": "assistant", "content": "\#(start)"}]}"#
                 }
             return row + "\n"
         }.joined()
