@@ -15,6 +15,20 @@ public struct BlockContext {
     /// Keys and values of the tokens before, in generation.
     public var cache: BlockCache?
 
+    public init(
+        spans: [Range<Int>], memory: Tensor? = nil, memorySpans: [Range<Int>] = [],
+        positionBias: PositionBias? = nil, rotary: (table: RotaryTable, positions: [Int32])? = nil,
+        dropout: DropoutKeys? = nil, cache: BlockCache? = nil
+    ) {
+        self.spans = spans
+        self.memory = memory
+        self.memorySpans = memorySpans
+        self.positionBias = positionBias
+        self.rotary = rotary
+        self.dropout = dropout
+        self.cache = cache
+    }
+
     /// The dropout at a place; nil where the family does not drop.
     func dropout(at place: DropoutPlaces, of places: DropoutPlaces) -> DropoutKeys? {
         places.contains(place) ? dropout : nil

@@ -45,12 +45,12 @@ import Testing
         for model in TinyModel.all[2...3] {
             let sizes =
                 model.name == "t5_v1_0"
-                ? (encoder: 3, decoder: 2, d: 48, r: 6, w: 6, f: 8, inner: 2)
+                ? (encoder: 3, decoder: 2, d: 48, r: 6, w: 6, f: 8, inner: 1)
                 : (encoder: 2, decoder: 3, d: 32, r: 8, w: 6, f: 12, inner: 3)
             let (n, m) = (15, 8)
             func norm(_ rows: Int) -> Int { rows * sizes.r + rows }
             func gate(_ rows: Int) -> Int { 2 * rows * sizes.r }
-            // The normed rows that the input matrices read; ReLU's two sides, or gate, up and their product.
+            // The normed rows that the input matrices read; ReLU's result, or gate, up and their product.
             func feedForward(_ rows: Int) -> Int {
                 norm(rows) + rows * sizes.r + sizes.inner * rows * sizes.f
             }

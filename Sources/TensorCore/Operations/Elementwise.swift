@@ -43,15 +43,19 @@ private struct ScalePullback: Pullback {
     }
 }
 
-/// Applies an activation function to every element. Saved for backward: x.
+/// Applies an activation function to every element. Saved for backward: x or, of ReLU, the result, whose zeros say as
+/// much and which a linear layer behind it keeps as well.
 public func activation(_ x: Tensor, _ function: ActivationFunction) -> Tensor {
     precondition(x.isContiguous)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
     function.apply(y.pointer, x.pointer, x.count)
-    return recorded(y, inputs: [x]) { ActivationPullback(x: x.detached, function: function) }
+    return recorded(y, inputs: [x]) {
+        ActivationPullback(x: function == .relu ? y.detached : x.detached, function: function)
+    }
 }
 
 private struct ActivationPullback: Pullback {
+    /// The argument, or ReLU's result: both are positive in the same places.
     let x: Tensor
     let function: ActivationFunction
     var saved: [Tensor] { [x] }
