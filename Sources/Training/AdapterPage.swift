@@ -55,7 +55,7 @@ struct AdapterPage {
             `attn_adapter` and `ffn_adapter` of every block (Houlsby's bottlenecks, reduction factor
               \(technique.reductionFactor)), and the task's head.
             """
-        default: "every tensor of the model, under the checkpoint's names."
+        default: "every tensor of the model, under the checkpoint's names; `model.safetensors` links to it."
         }
     }
 
@@ -73,7 +73,12 @@ struct AdapterPage {
             `pooling` names: only with `cls` is that what Hugging Face's classes do. Here:
             """
         case is BottleneckAdapters: "They need the same model to run:"
-        default: "The tensors take the place of the model's own:"
+        default:
+            """
+            The directory is a model of its own, with configuration and tokenizer: `model.path` of another experiment, or
+            `from_pretrained` of Hugging Face's class in `config.json`. That class reads a classifier's input from the first
+            token: a model trained with `pooling` `mean` or `pair` needs its mean taken outside. Here:
+            """
         }
     }
 }

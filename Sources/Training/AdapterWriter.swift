@@ -45,6 +45,12 @@ final class AdapterWriter {
             configuration.text(indented: true) + "\n", to: path + "/" + AdapterDirectory.configurationFile)
         try writeFileAtomically(
             AdapterPage(session, parameterCount: parameterCount).text, to: path + "/README.md")
+        if session.experiment.technique is FullTuning,
+            fileExists(session.experiment.model.path + "/config.json")
+        {
+            try ModelExport(from: session.experiment.model.path, session.model.family, task).write(
+                to: path, tensorFile: AdapterDirectory.tensorFile)
+        }
     }
 
     private var configuration: JSONValue {

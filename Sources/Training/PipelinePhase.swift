@@ -106,7 +106,7 @@ final class PipelinePhase {
         _ dataset: TokenizedDataset, writes: Bool, decoding: Decoding = .greedy, recorder: CacheRecorder?,
         maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
     ) throws -> Predictions? {
-        let builder = try session.builder(dataset)
+        let builder = try session.world.agree { try session.builder(dataset) }
         var predictions = Predictions()
         let generator =
             writes

@@ -81,6 +81,12 @@ public final class Session {
         modelConfiguration = configuration
         try self.world.agree { try model.check(configuration) }
         try checkCounts()
+        // What a model cannot read of a sample is found before anything starts.
+        try self.world.agree {
+            for dataset in [received.train, received.validation].compactMap({ $0 }) {
+                _ = try builder(dataset)
+            }
+        }
     }
 
     /// Packs the samples of a data set for this model.

@@ -136,6 +136,49 @@ import Testing
             message: ["task.max_sequence_length: expected at most 64", "found 65"]),
     ]
 
+    static let techniques = [
+        Case(
+            testDescription: "an unknown technique", settings: ["technique.kind=\"prompts\""],
+            message: [
+                "WORKSHOP/experiment.json", "technique.kind: ",
+                "\"parallel_adapters\", \"lora\", \"adapters\", \"full\"", "\"prompts\"",
+            ]),
+        Case(
+            testDescription: "a key of another technique",
+            settings: [#"technique={"kind": "adapters", "rank": 4}"#],
+            message: ["unknown key \"technique.rank\"", "kind, reduction_factor"]),
+        Case(
+            testDescription: "a target that matches nothing",
+            settings: [#"technique={"kind": "lora", "targets": ["value", "vallue"]}"#],
+            message: ["technique.targets: ", "\"dense\", \"key\", \"query\", \"value\", found \"vallue\""]),
+        Case(
+            testDescription: "no targets at all", settings: [#"technique={"kind": "lora", "targets": []}"#],
+            message: ["technique.targets: expected at least one name, or null"]),
+        Case(
+            testDescription: "a rank of zero", settings: [#"technique={"kind": "lora", "rank": 0}"#],
+            message: ["technique.rank: expected ", "found the number 0"]),
+        Case(
+            testDescription: "a bottleneck wider than the model",
+            settings: [#"technique={"kind": "adapters", "reduction_factor": 33}"#],
+            message: ["technique.reduction_factor: expected at most 32", "found 33"]),
+        Case(
+            testDescription: "a cache for a technique inside the backbone",
+            settings: [#"technique={"kind": "lora"}"#, "cache.enabled=true"],
+            message: ["cache.enabled: expected false with technique \"lora\": it trains inside the backbone"]),
+        Case(
+            testDescription: "a kept cache for full tuning",
+            settings: [#"technique={"kind": "full"}"#, "cache.keep=true"],
+            message: ["cache.keep: expected false with technique \"full\""]),
+        Case(
+            testDescription: "a text for a model that writes none", settings: ["task.kind=\"text\""],
+            message: ["task.kind: expected another kind", "found \"text\""]),
+        Case(
+            testDescription: "a comparison of single texts", settings: ["task.pooling=\"pair\""],
+            message: [
+                "task.pooling: expected pairs of texts for \"pair\", found that sample 0 is a single one"
+            ]),
+    ]
+
     static let data = [
         Case(
             testDescription: "no training file", message: ["WORKSHOP/train.jsonl: ", "No such file"],
@@ -241,7 +284,7 @@ import Testing
             message: ["WORKSHOP/train.jsonl: cannot be made: ", "is not a directory"]),
     ]
 
-    @Test("one message and the right status", arguments: models + experiments + data + plans)
+    @Test("one message and the right status", arguments: models + experiments + techniques + data + plans)
     func oneMessageAndTheRightStatus(
         _ item: Case
     ) throws {

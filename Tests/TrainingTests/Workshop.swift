@@ -55,8 +55,7 @@ final class Workshop {
               "model": {"path": "\(path)/model"},
               "task": {
                 "kind": "\(task.rawValue)", "train": "\(path)/train.jsonl",
-                "validation": "\(path)/validation.jsonl", "max_sequence_length": \(task == .chat ? 128 : 24),
-                "chat_template": \(task == .chat ? "\"chatml\"" : "null")
+                "validation": "\(path)/validation.jsonl", "max_sequence_length": \(task == .chat ? 128 : 24), "chat_template": \(task == .chat ? "\"chatml\"" : "null")
               },
               "technique": {"reduction_factor": 4},
               "training": {
