@@ -101,13 +101,13 @@ struct TemplateEvaluator {
         case .list(let items): return .list(try items.map { try value($0, place) })
         case .dictionary(let members):
             return .dictionary(
-                try members.map { (key: try text(value($0.0, place), place), value: try value($0.1, place)) })
+                try members.map { (key: try place.text(value($0.0, place)), value: try value($0.1, place)) })
         case .attribute(let object, let name):
             return try member(value(object, place), name, place)
         case .subscripted(let object, let index):
             return try element(value(object, place), at: value(index, place), place)
         case .slice(let object, let from, let to, let step):
-            let bounds = try [from, to, step].map { try $0.map { try integer(value($0, place), place) } }
+            let bounds = try [from, to, step].map { try $0.map { try place.integer(value($0, place)) } }
             return try slice(value(object, place), bounds, place)
         case .call(let function, let arguments, let named):
             return try call(
@@ -124,7 +124,7 @@ struct TemplateEvaluator {
                 name, value(object, place), arguments.map { try value($0, place) }, place)
             return .bool(holds != isNegated)
         case .not(let operand): return .bool(!(try value(operand, place).isTrue))
-        case .negative(let operand): return .integer(-(try integer(value(operand, place), place)))
+        case .negative(let operand): return .integer(-(try place.integer(value(operand, place))))
         case .binary(let symbol, let left, let right): return try binary(symbol, left, right, place)
         case .conditional(let condition, let then, let otherwise):
             if try value(condition, place).isTrue { return try value(then, place) }
@@ -145,22 +145,22 @@ struct TemplateEvaluator {
         switch symbol {
         case "==": return .bool(a.equals(b))
         case "!=": return .bool(!a.equals(b))
-        case "~": return .string(try text(a, place) + text(b, place))
+        case "~": return .string(try place.text(a) + place.text(b))
         case "in": return .bool(try contains(b, a, place))
         case "+":
             if case .string(let x) = a, case .string(let y) = b { return .string(x + y) }
             if case .list(let x) = a, case .list(let y) = b { return .list(x + y) }
-            return .integer(try integer(a, place) + integer(b, place))
-        case "-": return .integer(try integer(a, place) - integer(b, place))
-        case "*": return .integer(try integer(a, place) * integer(b, place))
+            return .integer(try place.integer(a) + place.integer(b))
+        case "-": return .integer(try place.integer(a) - place.integer(b))
+        case "*": return .integer(try place.integer(a) * place.integer(b))
         case "//", "%":
-            let (x, y) = (try integer(a, place), try integer(b, place))
+            let (x, y) = (try place.integer(a), try place.integer(b))
             guard y != 0 else { throw place.failure("a division by zero") }
             // Python rounds down.
             let remainder = ((x % y) + y) % y
             return .integer(symbol == "%" ? remainder : (x - remainder) / y)
         default:
-            let (x, y) = (try integer(a, place), try integer(b, place))
+            let (x, y) = (try place.integer(a), try place.integer(b))
             return .bool(symbol == "<" ? x < y : symbol == ">" ? x > y : symbol == "<=" ? x <= y : x >= y)
         }
     }
@@ -170,9 +170,9 @@ struct TemplateEvaluator {
     {
         switch container {
         case .string(let text):
-            return try TemplateFunctions.range(of: self.text(item, place), in: text) != nil
+            return try TemplateFunctions.range(of: place.text(item), in: text) != nil
         case .list(let items): return items.contains { $0.equals(item) }
-        case .dictionary: return container.member(try text(item, place)) != nil
+        case .dictionary: return container.member(try place.text(item)) != nil
         default:
             throw place.failure("expected a text, a list or an object to look into, found \(container.kind)")
         }
@@ -242,11 +242,11 @@ struct TemplateEvaluator {
         }
         switch name {
         case "raise_exception":
-            throw place.failure(try arguments.first.map { try text($0, place) } ?? "the template refuses")
+            throw place.failure(try arguments.first.map { try place.text($0) } ?? "the template refuses")
         case "namespace":
             return .namespace(TemplateNamespace(Dictionary(named) { $1 }))
         case "range":
-            let bounds = try arguments.map { try integer($0, place) }
+            let bounds = try arguments.map { try place.integer($0) }
             guard (1...2).contains(bounds.count) else {
                 throw place.failure("range: expected one number or two")
             }
@@ -264,17 +264,5 @@ struct TemplateEvaluator {
         case .undefined: return []
         default: throw place.failure("expected a list to go through, found \(value.kind)")
         }
-    }
-
-    private func text(_ value: TemplateValue, _ place: TemplatePlace) throws -> String {
-        guard let text = value.printed else { throw place.failure("expected a text, found \(value.kind)") }
-        return text
-    }
-
-    private func integer(_ value: TemplateValue, _ place: TemplatePlace) throws -> Int {
-        guard case .integer(let number) = value else {
-            throw place.failure("expected a number, found \(value.kind)")
-        }
-        return number
     }
 }

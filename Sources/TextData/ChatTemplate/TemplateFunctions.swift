@@ -8,9 +8,9 @@ enum TemplateFunctions {
         _ name: String, _ value: TemplateValue, _ arguments: [TemplateValue], _ place: TemplatePlace
     ) throws -> TemplateValue {
         switch name {
-        case "trim": return .string(trimmed(try text(value, place), left: true, right: true))
+        case "trim": return .string(trimmed(try place.text(value), left: true, right: true))
         case "upper", "lower", "replace", "items": return try method(name, value, arguments, place)
-        case "string": return .string(try text(value, place))
+        case "string": return .string(try place.text(value))
         case "safe": return value
         case "tojson":
             guard let json = value.json else { throw place.failure("tojson: \(value.kind) has no JSON") }
@@ -23,8 +23,8 @@ enum TemplateFunctions {
             if case .string(let text) = value { return .integer(Int(text) ?? 0) }
             return value
         case "join":
-            let separator = try arguments.first.map { try text($0, place) } ?? ""
-            return .string(try list(value, place).map { try text($0, place) }.joined(separator: separator))
+            let separator = try arguments.first.map { try place.text($0) } ?? ""
+            return .string(try list(value, place).map { try place.text($0) }.joined(separator: separator))
         case "list": return .list(try list(value, place))
         case "first", "last":
             let items = try list(value, place)
@@ -38,12 +38,6 @@ enum TemplateFunctions {
     static func test(
         _ name: String, _ value: TemplateValue, _ arguments: [TemplateValue], _ place: TemplatePlace
     ) throws -> Bool {
-        func number() throws -> Int {
-            guard case .integer(let number) = value else {
-                throw place.failure("expected a number, found \(value.kind)")
-            }
-            return number
-        }
         switch (name, value) {
         case ("defined", .undefined), ("undefined", .undefined): return name == "undefined"
         case ("defined", _), ("undefined", _): return name == "defined"
@@ -53,13 +47,13 @@ enum TemplateFunctions {
         case ("sequence", .list), ("sequence", .string), ("sequence", .dictionary): return true
         case ("true", .bool(let flag)): return flag
         case ("false", .bool(let flag)): return !flag
-        case ("even", _): return try number() % 2 == 0
-        case ("odd", _): return try number() % 2 != 0
+        case ("even", _): return try place.integer(value) % 2 == 0
+        case ("odd", _): return try place.integer(value) % 2 != 0
         case ("divisibleby", _):
             guard case .integer(let divisor)? = arguments.first, divisor != 0 else {
                 throw place.failure("divisibleby: expected a number")
             }
-            return try number() % divisor == 0
+            return try place.integer(value) % divisor == 0
         case ("equalto", _), ("eq", _): return arguments.first.map { value.equals($0) } ?? false
         case ("in", _):
             return try list(arguments.first ?? .none, place).contains { $0.equals(value) }
@@ -77,7 +71,7 @@ enum TemplateFunctions {
             case "items": return .list(members.map { .list([.string($0.key), $0.value]) })
             case "keys": return .list(members.map { .string($0.key) })
             case "get":
-                return try arguments.first.flatMap { value.member(try text($0, place)) }
+                return try arguments.first.flatMap { value.member(try place.text($0)) }
                     ?? (arguments.count > 1 ? arguments[1] : .none)
             default: throw place.failure("an object has no \"\(name)\"")
             }
@@ -85,7 +79,7 @@ enum TemplateFunctions {
         guard case .string(let receiver) = value else {
             throw place.failure("\(value.kind) has no \"\(name)\"")
         }
-        let texts = try arguments.map { try text($0, place) }
+        let texts = try arguments.map { try place.text($0) }
         switch name {
         case "strip", "lstrip", "rstrip":
             return .string(
@@ -147,11 +141,6 @@ enum TemplateFunctions {
         let start = left ? scalars.firstIndex(where: isKept) ?? scalars.count : 0
         let end = right ? (scalars.lastIndex(where: isKept) ?? -1) + 1 : scalars.count
         return start < end ? String(String.UnicodeScalarView(scalars[start..<end])) : ""
-    }
-
-    private static func text(_ value: TemplateValue, _ place: TemplatePlace) throws -> String {
-        guard let text = value.printed else { throw place.failure("expected a text, found \(value.kind)") }
-        return text
     }
 
     private static func list(_ value: TemplateValue, _ place: TemplatePlace) throws -> [TemplateValue] {

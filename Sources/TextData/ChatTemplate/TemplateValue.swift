@@ -105,3 +105,19 @@ final class TemplateNamespace {
 
     init(_ values: [String: TemplateValue]) { self.values = values }
 }
+
+extension TemplatePlace {
+    /// The text that a value has to be.
+    func text(_ value: TemplateValue) throws -> String {
+        guard let text = value.printed else { throw failure("expected a text, found \(value.kind)") }
+        return text
+    }
+
+    /// The number that a value has to be.
+    func integer(_ value: TemplateValue) throws -> Int {
+        guard case .integer(let number) = value else {
+            throw failure("expected a number, found \(value.kind)")
+        }
+        return number
+    }
+}
