@@ -16,9 +16,22 @@ public final class Ledger {
     /// Off during inference: then operations on trainable parameters record nothing either.
     public private(set) var isRecording = true
 
+    /// What the rank is doing, for the message about an exceeded budget.
+    public var activity: any CustomStringConvertible = ""
+
     private var totalBytes = 0
+    private var budget = Int.max
+    private var exceeded: ((BudgetOverrun) -> Never)?
 
     public init() {}
+
+    /// Sets the bytes that may be live at once, from now on.
+    ///
+    /// - Parameter onOverrun: ends the run. It is called instead of an allocation that would go beyond the budget.
+    public func enforce(budget: Int, onOverrun: @escaping (BudgetOverrun) -> Never) {
+        self.budget = budget
+        exceeded = onOverrun
+    }
 
     /// Live bytes of one category.
     public func live(_ category: MemoryCategory) -> Int { liveBytes[category.index] }
@@ -40,8 +53,14 @@ public final class Ledger {
         return try body()
     }
 
-    /// Enters bytes that no `Storage` owns, such as a buffer of the exchange or of the cache's reader.
+    /// Enters bytes before they are allocated: those of a `Storage`, or of what no `Storage` owns, such as a buffer of the exchange or of the cache's reader.
     public func register(_ bytes: Int, _ category: MemoryCategory) {
+        if totalBytes + bytes > budget {
+            exceeded!(
+                BudgetOverrun(
+                    budget: budget, requested: bytes, category: category, liveBytes: liveBytes,
+                    activity: activity.description))
+        }
         let index = category.index
         liveBytes[index] += bytes
         totalBytes += bytes
@@ -54,6 +73,17 @@ public final class Ledger {
         liveBytes[category.index] -= bytes
         totalBytes -= bytes
     }
+}
+
+/// An allocation that would have gone beyond the budget.
+public struct BudgetOverrun: Sendable {
+    public let budget: Int
+    /// Bytes asked for, and what for.
+    public let requested: Int
+    public let category: MemoryCategory
+    /// Bytes of each category at that moment, in the order of `MemoryCategory.allCases`.
+    public let liveBytes: [Int]
+    public let activity: String
 }
 
 extension MemoryCategory {

@@ -20,6 +20,8 @@ public final class Storage {
         self.category = category
         self.ledger = ledger
         owner = nil
+        // Before the allocation: what goes beyond the budget is never made.
+        ledger.register(count * MemoryLayout<Float>.stride, category)
         var raw: UnsafeMutableRawPointer?
         let status = posix_memalign(&raw, 64, max(64, count * MemoryLayout<Float>.stride))
         guard status == 0, let raw else {
@@ -27,7 +29,6 @@ public final class Storage {
             fatalError("out of memory: \(count * 4) bytes for \(category.rawValue)")
         }
         pointer = raw.assumingMemoryBound(to: Float.self)
-        ledger.register(count * MemoryLayout<Float>.stride, category)
     }
 
     /// Views memory that `owner` keeps alive. It is never written to.

@@ -1,5 +1,6 @@
 import CKernels
 import MPI
+import Reporting
 import Support
 import TensorCore
 
@@ -8,6 +9,16 @@ import TensorCore
 #else
     import Darwin
 #endif
+
+extension BudgetOverrun {
+    /// One line: what was asked for, the budget, and the table by category.
+    var message: String {
+        let held = zip(MemoryCategory.allCases, liveBytes).map { "\($0.rawValue) \(Format.bytes($1))" }
+        return "\(activity): \(Format.bytes(requested)) more for \(category.rawValue) would exceed the memory budget "
+            + "(device.memory_budget_bytes) of \(Format.bytes(budget)); in use are "
+            + "\(Format.bytes(liveBytes.reduce(0, +))): \(held.joined(separator: ", "))"
+    }
+}
 
 /// Peak memory of every rank in a phase, by category of the ledger and as the system saw it.
 enum MemoryReport {

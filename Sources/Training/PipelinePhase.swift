@@ -26,6 +26,7 @@ final class PipelinePhase {
         let family = session.model.family
         let place = Placement(plan, rank: session.world.rank)
         placement = place
+        if let place { session.ledger.activity = "making stage \(place.stageIndex)" }
         let model = try session.world.agree {
             try place.map {
                 try StageModel(

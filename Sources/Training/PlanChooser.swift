@@ -40,7 +40,7 @@ public enum PlanChooser {
             world: session.world, sourceLengths: lengths(family.stacks[0].kind),
             targetLengths: family.stacks.count > 1 ? lengths(.decoder) : [],
             miniBatchSize: session.experiment.training.miniBatchSize,
-            memoryBudget: session.experiment.device.memoryBudgetBytes)
+            memoryBudget: session.memoryBudget)
     }
 
     /// Chooses. Collective over the world; the result is the same on every rank.
@@ -64,7 +64,7 @@ public enum PlanChooser {
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
-        let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudgetBytes) }
+        let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudget) }
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = MemoryModel(optimizerStateMultiple: training.optimizer == .adamw ? 2 : 0)
         switch experiment.parallelism.system {
@@ -84,33 +84,16 @@ public enum PlanChooser {
                 profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
         }
     }
-
-    /// For evaluation and prediction: the experiment's own plan where it fits the world, else every rank with the whole
-    /// model.
-    static func forEvaluation(_ session: Session) throws -> Plan {
-        let experiment = session.experiment
-        let layers = 0..<session.model.family.plannerLayers.count
-        let (size, worldSize) = (experiment.training.miniBatchSize, session.world.size)
-        if experiment.parallelism.system == .plan {
-            let plan = try Self.plan(experiment, nil)
-            if plan.stages.allSatisfy({ $0.ranks.allSatisfy { $0 < worldSize } }) {
-                try plan.validate(layerCount: layers.count, worldSize: worldSize, miniBatchSize: size)
-                return plan
-            }
-        }
-        let ranks = Array(0..<min(worldSize, size))
-        let share = StagePlan.evenShare(sampleCount: size, rankCount: ranks.count)
-        return Plan(stages: [StagePlan(layers: layers, ranks: ranks, share: share)], microBatchCount: 1)
-    }
 }
 
 extension Profile {
-    /// The profile with the experiment's memory budget in place of the one it was measured under; nil keeps that.
-    fileprivate func with(memoryBudget: Int?) throws -> Profile {
+    /// The profile with the experiment's memory budgets in place of those it was measured under; nil keeps them.
+    fileprivate func with(memoryBudget: MemoryBudget?) throws -> Profile {
         guard let memoryBudget else { return self }
+        try memoryBudget.check(devices.map(\.host))
         let budgeted = devices.map { device in
             var device = device
-            device.memoryBudgetBytes = memoryBudget
+            device.memoryBudgetBytes = memoryBudget.bytes(onHost: device.host)
             return device
         }
         return try Profile(devices: budgeted, layers: layers, links: links, meanTokens: meanTokens)

@@ -20,6 +20,8 @@ public final class Session {
     public let pooling: Pooling
     /// The configuration of every stage's model.
     public let modelConfiguration: StageModel.Configuration
+    /// Bytes that this rank may use; nil for no limit.
+    let memoryBudget: Int?
     /// When the session began, on the monotonic clock.
     let start = MonotonicClock.seconds
     public let tokenizerFingerprint: String
@@ -53,6 +55,7 @@ public final class Session {
             JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
         setBLASThreadCount(experiment.device.threads)
+        memoryBudget = try Self.enforceBudget(experiment, ledger, self.world)
         let model = try self.world.agree { try ModelFiles(experiment.model) }
         self.model = model
         try Self.compareFingerprints(model.fingerprint, self.world)
@@ -94,6 +97,20 @@ public final class Session {
     /// - Throws: on every rank alike, when a sample lacks a token that the classifier reads.
     func builder(_ dataset: TokenizedDataset) throws -> BatchBuilder {
         try BatchBuilder(dataset, model.family, head: headKind, pooling: pooling)
+    }
+
+    /// Lets the ledger keep to the budget of this rank's host. Collective.
+    private static func enforceBudget(
+        _ experiment: Experiment, _ ledger: Ledger, _ world: borrowing Communicator
+    ) throws -> Int? {
+        let host = MPIEnvironment.processorName
+        let hosts = try world.allGather(Array(host.utf8)).map { String(decoding: $0, as: UTF8.self) }
+        guard let budget = experiment.device.memoryBudget else { return nil }
+        try world.agree { try budget.check(hosts) }
+        guard let bytes = budget.bytes(onHost: host) else { return nil }
+        ledger.activity = "start"
+        ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }
+        return bytes
     }
 
     private static func compareFingerprints(_ own: String, _ world: borrowing Communicator) throws {

@@ -136,6 +136,7 @@ public final class Trainer {
         try MemoryReport.log(.pipeline, session, reporter)
 
         // The epoch is safe before anything moves: redistribution is where a disk fills up.
+        session.ledger.activity = "redistribution"
         let complete = try completeModel()
         let state = makeState(
             parameterCount: complete.parameters.count, completedSteps: pipelineState!.completedSteps)
@@ -187,6 +188,7 @@ public final class Trainer {
         _ epoch: Int, _ cached: CachedPhase, _ complete: StageModel, _ state: TrainingState
     ) throws -> Metrics? {
         let start = MonotonicClock.seconds
+        session.ledger.activity = "epoch \(epoch) from the cache"
         let waited = try cached.trainEpoch(epoch, train, state, reporter: reporter)
         try reporter.epoch(
             epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)

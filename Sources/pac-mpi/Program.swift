@@ -30,13 +30,7 @@ enum Program {
             try MPIEnvironment.finalize()
             exit(failure.exitStatus)
         } catch {
-            let failure = error as? Failure ?? .run(String(describing: error))
-            let rank = MPIEnvironment.rankBeforeInitialization
-            if MPIEnvironment.sizeBeforeInitialization > 1 {
-                say("rank \(rank) (\(MPIEnvironment.processorName)): \(failure.message)")
-                MPIEnvironment.abort(status: failure.exitStatus)
-            }
-            throw failure
+            LoneFailure.end(error as? Failure ?? .run(String(describing: error)))
         }
         try MPIEnvironment.finalize()
     }

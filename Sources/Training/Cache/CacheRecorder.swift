@@ -35,12 +35,12 @@ final class CacheRecorder: ActivationRecorder {
 
     func begin(_ batch: MicroBatch) {
         self.batch = batch
-        buffers = file.shape.stacks.map { stack in
-            let tokens = batch.spans(stack.stack).last?.upperBound ?? 0
-            return [Float](unsafeUninitializedCapacity: tokens * file.shape.rowCount(stack)) { $1 = $0.count }
+        let counts = file.shape.stacks.map {
+            (batch.spans($0.stack).last?.upperBound ?? 0) * file.shape.rowCount($0)
         }
-        bufferBytes = buffers.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+        bufferBytes = counts.reduce(0, +) * MemoryLayout<Float>.stride
         ledger.register(bufferBytes, .cache)
+        buffers = counts.map { count in [Float](unsafeUninitializedCapacity: count) { $1 = $0.count } }
     }
 
     func record(_ stack: StackKind, _ layer: Int, _ activation: Tensor) {

@@ -141,13 +141,13 @@ struct Redistribution {
     ) throws {
         var cursors = Self.starts(counts)
         let owned = chunk.filter { owners[$0.slot] == me }
-        var buffers = complete.stacks.map { stack in
-            let tokens = owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) }
-            return [Float](repeating: 0, count: tokens * complete.rowCount(stack))
+        let sizes = complete.stacks.map { stack in
+            owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) } * complete.rowCount(stack)
         }
-        let bytes = buffers.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+        let bytes = sizes.reduce(0, +) * MemoryLayout<Float>.stride
         ledger.register(bytes, .cache)
         defer { ledger.release(bytes, .cache) }
+        var buffers = sizes.map { [Float](repeating: 0, count: $0) }
         var starts = [Int](repeating: 0, count: buffers.count)
         for (slot, sample) in owned {
             for stage in plan.stages.indices {

@@ -137,7 +137,7 @@ extension Experiment.Parallelism {
 extension Experiment.Device {
     fileprivate init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["memory_budget_bytes", "threads"])
-        memoryBudgetBytes = try object.optional("memory_budget_bytes")?.integer(in: 1...Int.max)
+        memoryBudget = try object.optional("memory_budget_bytes").map { try MemoryBudget($0) }
         if let value = object.optional("threads") { threads = try value.integer(in: 1...4096) }
     }
 }

@@ -26,7 +26,7 @@ extension Experiment {
             (
                 "device",
                 .dictionary([
-                    ("memory_budget_bytes", JSONValue(optional: device.memoryBudgetBytes)),
+                    ("memory_budget_bytes", device.memoryBudget?.json ?? .null),
                     ("threads", JSONValue(device.threads)),
                 ])
             ),

@@ -51,7 +51,8 @@ public struct Experiment: Sendable {
     }
 
     public struct Device: Sendable {
-        public var memoryBudgetBytes: Int?
+        /// nil for no limit.
+        public var memoryBudget: MemoryBudget?
         public var threads = 1
     }
 

@@ -22,7 +22,7 @@ public final class AdapterRunner {
         self.session = session
         let adapter = try session.world.agree { try AdapterDirectory(adapterPath) }
         maximumLength = try session.world.agree { try adapter.maximumGenerationLength() }
-        let plan = try session.world.agree { try PlanChooser.forEvaluation(session) }
+        let plan = try EvaluationPlan.make(session)
         let pipeline = try PipelinePhase(session, plan)
         try session.world.agree {
             if let model = pipeline.model {

@@ -3,6 +3,14 @@ import Planning
 import Support
 import TensorCore
 
+/// What a rank is doing, for messages: "stage 1, B3".
+struct StageActivity: CustomStringConvertible {
+    let stage: Int
+    let action: PipelineAction
+
+    var description: String { "stage \(stage), \(action)" }
+}
+
 /// Runs one stage: interprets the action list that `Schedule` made.
 final class StageRuntime {
     /// What a mini-batch left on this rank.
@@ -91,6 +99,8 @@ final class StageRuntime {
             forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
             backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
         for action in actions {
+            model.parameters.values.ledger.activity = StageActivity(
+                stage: placement.stageIndex, action: action)
             switch action {
             case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
             case .forward, .backward: try compute(action)
