@@ -33,6 +33,9 @@ public final class Ledger {
         exceeded = onOverrun
     }
 
+    /// Bytes that may still be allocated.
+    public var headroom: Int { budget - totalBytes }
+
     /// Live bytes of one category.
     public func live(_ category: MemoryCategory) -> Int { liveBytes[category.index] }
 

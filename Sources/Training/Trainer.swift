@@ -136,25 +136,28 @@ public final class Trainer {
         try MemoryReport.log(.pipeline, session, reporter)
 
         // The epoch is safe before anything moves: redistribution is where a disk fills up.
+        try save(pipeline!)
+        // The backbone makes room for everything that follows.
+        let before = session.ledger.live(.weights)
         session.ledger.activity = "redistribution"
+        pipeline!.model?.releaseBackbone()
+        MemoryReport.reset(session)
         let complete = try completeModel()
         let state = makeState(
             parameterCount: complete.parameters.count, completedSteps: pipelineState!.completedSteps)
         try ParameterGathering.gather(
             into: complete.parameters, from: pipeline!.model, plan: choice.plan, session: session,
             optimizers: (own: pipelineState!.optimizer, complete: state.optimizer))
-        try save(complete)
         try store.save("frozen", residual: residual) {
             complete.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
         }
+        releaseStages()
 
         let start = MonotonicClock.seconds
         let owners = CachedPhase.owners(choice.plan, speeds: choice.speeds(worldSize: session.world.size))
         let (file, bytes) = try store.redistribute(
             owners: owners, stepCount: min(stepsPerEpoch, state.completedSteps))
         let moved = try session.world.allReduceSum(Int64(bytes))
-        let before = session.ledger.live(.weights)
-        releaseBackbone()
         let seconds = MonotonicClock.seconds - start
         reporter.note(
             "redistributed \(Format.bytes(Int(moved))) in \(Format.duration(seconds)); backbone released: weights "
@@ -174,13 +177,11 @@ public final class Trainer {
         return (metrics, state.completedSteps)
     }
 
-    /// Lets go of the backbone, and of the stages unless an evaluation will map them again.
-    private func releaseBackbone() {
-        pipeline?.model?.releaseBackbone()
+    /// Lets go of the stages, unless an evaluation will map their backbone again, and of the checkpoint.
+    private func releaseStages() {
         pipelineState = nil
         if !session.validatesByWriting || session.validation == nil { pipeline = nil }
         session.model.release()
-        MemoryReport.reset(session)
     }
 
     /// One epoch from the cache, and the evaluation after it.

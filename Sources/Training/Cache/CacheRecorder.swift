@@ -15,12 +15,11 @@ final class CacheRecorder: ActivationRecorder {
     private var buffers: [[Float]] = []
     private var bufferBytes = 0
     private var outstanding: [(ticket: IOThread.Ticket, bytes: Int)] = []
-    private var outstandingBytes = 0
     /// What the disk answered, once it failed; nothing is written after that.
     private var failure: (any Error)?
 
-    /// Bytes that may wait for the disk before the stage waits too.
-    private static let limit = 8 << 20
+    /// Micro-batches that may wait for the disk while another is computed, so that the memory is known beforehand.
+    private static let mostOutstanding = 1
 
     init(
         _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
@@ -70,8 +69,7 @@ final class CacheRecorder: ActivationRecorder {
             return
         }
         outstanding.append((thread.enqueue { try file.append(split, samples, activations) }, bufferBytes))
-        outstandingBytes += bufferBytes
-        while outstandingBytes > Self.limit { waitForOldest() }
+        while outstanding.count > Self.mostOutstanding { waitForOldest() }
     }
 
     /// Whether the disk has failed: all ranks must know before any of them stops.
@@ -89,6 +87,5 @@ final class CacheRecorder: ActivationRecorder {
         let (ticket, bytes) = outstanding.removeFirst()
         do { try ticket.wait() } catch { failure = failure ?? error }
         ledger.release(bytes, .cache)
-        outstandingBytes -= bytes
     }
 }

@@ -19,8 +19,8 @@ struct Redistribution {
     private let thread: IOThread
     private let ledger: Ledger
 
-    /// Bytes that all ranks together move at a time.
-    private static let chunkBytes = 64 << 20
+    /// Bytes that all ranks together move at a time, where every rank has room for them.
+    private static let mostChunkBytes = 64 << 20
 
     init(
         _ plan: Plan, _ family: any ModelFamily, _ technique: ParallelAdapters, owners: [Int],
@@ -56,6 +56,7 @@ struct Redistribution {
         miniBatches: [[Int]],
         dataset: TokenizedDataset, builder: BatchBuilder, world: borrowing Communicator
     ) throws -> Int {
+        let chunkBytes = try chunkBytes(world)
         var received = 0
         var chunk: [(slot: Int, sample: Int)] = []
         var bytes = 0
@@ -63,13 +64,20 @@ struct Redistribution {
             for (slot, sample) in miniBatch.enumerated() {
                 chunk.append((slot, sample))
                 bytes += complete.floatCount { builder.tokenCount(sample, $0) } * 4
-                guard bytes >= Self.chunkBytes else { continue }
+                guard bytes >= chunkBytes else { continue }
                 received += try move(chunk, split, source, target, dataset, builder, world)
                 (chunk, bytes) = ([], 0)
             }
         }
         return chunk.isEmpty
             ? received : received + (try move(chunk, split, source, target, dataset, builder, world))
+    }
+
+    /// Bytes to move at a time, such that a rank that sends and receives all of a chunk, and puts it together, keeps to its
+    /// budget. A chunk has one sample at least. Collective over the world.
+    private func chunkBytes(_ world: borrowing Communicator) throws -> Int {
+        let room = min(ledger.headroom / 3, Self.mostChunkBytes)
+        return -Int(try world.allReduceMax(Int64(-room)))
     }
 
     /// The rank that computed a slot's samples on a stage.

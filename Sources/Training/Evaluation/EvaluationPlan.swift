@@ -29,8 +29,8 @@ enum EvaluationPlan {
         let ranges = budget == Int.max ? [0..<layerCount] : try stages(session, budget: budget)
         guard ranges.count <= worldSize else {
             throw Failure.configuration(
-                "device.memory_budget_bytes: the model needs \(ranges.count) ranks with \(budget) bytes each, found "
-                    + "\(worldSize)")
+                "device.memory_budget_bytes: the model needs \(ranges.count) ranks with \(budget) bytes each (null sets "
+                    + "no limit), found \(worldSize)")
         }
         // Micro-batches for every stage to have work, of whole samples for each of its ranks.
         let microBatchCount = (ranges.count...max(ranges.count, size)).first { size % $0 == 0 } ?? size
