@@ -84,6 +84,25 @@ func fillNormal(
     }
 }
 
+/// Gives a tensor that is asked for several times (a tied table) once: every one who asks shares the same memory.
+final class SharingSource: ParameterSource {
+    private let base: any ParameterSource
+    private var given: [String: Tensor]
+
+    /// - Parameter known: tensors of `base` that are held already, by name.
+    init(_ base: any ParameterSource, known: [String: Tensor] = [:]) {
+        self.base = base
+        given = known
+    }
+
+    func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+        if let tensor = given[name] { return tensor }
+        let tensor = try base.parameter(name, shape, sharingGroup: sharingGroup)
+        given[name] = tensor
+        return tensor
+    }
+}
+
 /// Takes a module's parameters from a bucket of trainables.
 public struct BucketSource: ParameterSource {
     private let bucket: ParameterBucket

@@ -41,7 +41,7 @@ public final class StageModel {
         parameters = ParameterBucket(
             try Self.declarations(family, configuration, steps: steps), ledger: ledger)
         let parts = try Parts(
-            family, configuration, steps, frozen: frozen, trainable: BucketSource(parameters),
+            family, configuration, steps, frozen: SharingSource(frozen), trainable: BucketSource(parameters),
             withBackbone: withBackbone)
         (side, head, backbone) = (parts.side, parts.head, parts.backbone)
     }
@@ -91,6 +91,8 @@ public final class StageModel {
 
     /// Maps the backbone's slice again, for an evaluation that needs it.
     public func restoreBackbone(from frozen: any ParameterSource) throws {
+        let held = (head?.frozenTensors ?? []).map { ($0.name, $0.tensor) }
+        let frozen = SharingSource(frozen, known: Dictionary(held, uniquingKeysWith: { first, _ in first }))
         backbone = try BackboneSlice(
             family, steps: steps,
             source: technique.source(frozen: frozen, trainable: BucketSource(parameters), family))

@@ -10,6 +10,8 @@ public struct Profile: Sendable, Equatable {
     public let links: [LinkProfile]
     /// Mean tokens of a sample, over the samples that will be trained on.
     public let meanTokens: TokenCounts
+    /// The most tokens that 1, 2, ... neighbouring slots of a mini-batch hold in the run; empty when only the mean is known.
+    public let peakTokens: [TokenCounts]
 
     private let linkIndex: [Int]
 
@@ -17,7 +19,8 @@ public struct Profile: Sendable, Equatable {
     ///
     /// - Throws: a configuration failure that names the device, layer or pair of ranks, what was expected and what was found.
     public init(
-        devices: [DeviceProfile], layers: [LayerProfile], links: [LinkProfile], meanTokens: TokenCounts
+        devices: [DeviceProfile], layers: [LayerProfile], links: [LinkProfile], meanTokens: TokenCounts,
+        peakTokens: [TokenCounts] = []
     ) throws {
         guard !devices.isEmpty else {
             throw Failure.configuration("profile: expected at least one device, found none")
@@ -59,6 +62,7 @@ public struct Profile: Sendable, Equatable {
         self.layers = layers
         self.links = links
         self.meanTokens = meanTokens
+        self.peakTokens = peakTokens
         self.linkIndex = linkIndex
     }
 
@@ -76,6 +80,24 @@ public struct Profile: Sendable, Equatable {
 
     /// The measured link between two different ranks, in either order.
     public func link(_ a: Int, _ b: Int) -> LinkProfile { links[linkIndex[a * devices.count + b]] }
+
+    /// How many times the tokens of samples of mean length so many samples have at the worst, in a layer of a kind; 1 when only
+    /// the mean is known.
+    ///
+    /// A decoder also reads the encoder's result: the worse of both counts there.
+    public func peakRatio(_ kind: LayerProfile.Kind, samples: Int) -> Double {
+        guard samples > 0, !peakTokens.isEmpty else { return 1 }
+        // Beyond a mini-batch there is nothing to hold.
+        let peak = peakTokens[min(samples, peakTokens.count) - 1]
+        func ratio(_ most: Double, _ mean: Double) -> Double {
+            mean > 0 ? max(1, most / (mean * Double(samples))) : 1
+        }
+        let source = ratio(peak.source, meanTokens.source)
+        switch kind {
+        case .embedding, .encoderBlock: return source
+        case .decoderBlock, .head: return max(source, ratio(peak.target, meanTokens.target))
+        }
+    }
 
     /// Bytes of one sample of mean length that cross to the stage after `layer`.
     public func forwardBytesPerSample(after layer: Int) -> Double {
@@ -126,10 +148,27 @@ public struct LayerProfile: Sendable, Equatable {
     public var savedBytesPerSample: Double
     /// Bytes in use only while the layer runs, for one sample of mean length.
     public var transientBytesPerSample: Double
+    /// Parameters that other layers hold as well (a tied table): a stage with several of these layers has them once.
+    public var sharedParameters: [SharedParameter]
+    /// Bytes that the cache keeps of one sample of mean length; 0 when nothing is cached.
+    public var cacheBytesPerSample: Double
+
+    public struct SharedParameter: Sendable, Equatable {
+        public var name: String
+        public var bytes: Int
+        public var isTrainable: Bool
+
+        public init(name: String, bytes: Int, isTrainable: Bool) {
+            self.name = name
+            self.bytes = bytes
+            self.isTrainable = isTrainable
+        }
+    }
 
     public init(
         name: String, kind: Kind, parameterBytes: Int, trainableBytes: Int, forwardBytesPerToken: TokenCounts,
-        backwardBytesPerToken: TokenCounts, savedBytesPerSample: Double, transientBytesPerSample: Double
+        backwardBytesPerToken: TokenCounts, savedBytesPerSample: Double, transientBytesPerSample: Double,
+        sharedParameters: [SharedParameter] = [], cacheBytesPerSample: Double = 0
     ) {
         self.name = name
         self.kind = kind
@@ -139,6 +178,8 @@ public struct LayerProfile: Sendable, Equatable {
         self.backwardBytesPerToken = backwardBytesPerToken
         self.savedBytesPerSample = savedBytesPerSample
         self.transientBytesPerSample = transientBytesPerSample
+        self.sharedParameters = sharedParameters
+        self.cacheBytesPerSample = cacheBytesPerSample
     }
 }
 

@@ -5,13 +5,15 @@ extension Profile {
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["devices", "layers", "links", "mean_tokens"])
+        let object = try reader.object(keys: ["devices", "layers", "links", "mean_tokens", "peak_tokens"])
         let devices = try object.required("devices").array().map { try DeviceProfile($0) }
         let layers = try object.required("layers").array().map { try LayerProfile($0) }
         let links = try object.required("links").array().map { try LinkProfile($0) }
         let tokens = try TokenCounts(try object.required("mean_tokens"))
+        let peaks = try object.optional("peak_tokens")?.array().map { try TokenCounts($0) } ?? []
         do {
-            try self.init(devices: devices, layers: layers, links: links, meanTokens: tokens)
+            try self.init(
+                devices: devices, layers: layers, links: links, meanTokens: tokens, peakTokens: peaks)
         } catch let failure as Failure {
             throw Failure.configuration("\(reader.place): \(failure.message)")
         }
@@ -19,7 +21,7 @@ extension Profile {
 
     public var json: JSONValue {
         .dictionary([
-            ("mean_tokens", meanTokens.json), ("layers", .array(layers.map(\.json))),
+            ("mean_tokens", meanTokens.json), ("peak_tokens", .array(peakTokens.map(\.json))), ("layers", .array(layers.map(\.json))),
             ("devices", .array(devices.map(\.json))), ("links", .array(links.map(\.json))),
         ])
     }
@@ -40,6 +42,7 @@ extension LayerProfile {
         let object = try reader.object(keys: [
             "name", "kind", "parameter_bytes", "trainable_bytes", "forward_bytes_per_token",
             "backward_bytes_per_token", "saved_bytes_per_sample", "transient_bytes_per_sample",
+            "shared_parameters", "cache_bytes_per_sample",
         ])
         let kind = try object.required("kind").choice(Kind.allCases.map(\.rawValue))
         let parameterBytes = try object.required("parameter_bytes").bytes()
@@ -55,7 +58,9 @@ extension LayerProfile {
             forwardBytesPerToken: try TokenCounts(try object.required("forward_bytes_per_token")),
             backwardBytesPerToken: try TokenCounts(try object.required("backward_bytes_per_token")),
             savedBytesPerSample: try object.required("saved_bytes_per_sample").amount(),
-            transientBytesPerSample: try object.required("transient_bytes_per_sample").amount())
+            transientBytesPerSample: try object.required("transient_bytes_per_sample").amount(),
+            sharedParameters: try object.optional("shared_parameters")?.array().map { try SharedParameter($0) } ?? [],
+            cacheBytesPerSample: try object.optional("cache_bytes_per_sample")?.amount() ?? 0)
     }
 
     var json: JSONValue {
@@ -66,6 +71,23 @@ extension LayerProfile {
             ("backward_bytes_per_token", backwardBytesPerToken.json),
             ("saved_bytes_per_sample", JSONValue(savedBytesPerSample)),
             ("transient_bytes_per_sample", JSONValue(transientBytesPerSample)),
+            ("shared_parameters", .array(sharedParameters.map(\.json))),
+            ("cache_bytes_per_sample", JSONValue(cacheBytesPerSample)),
+        ])
+    }
+}
+
+extension LayerProfile.SharedParameter {
+    init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: ["name", "bytes", "trainable"])
+        self.init(
+            name: try object.required("name").string(), bytes: try object.required("bytes").bytes(),
+            isTrainable: try object.required("trainable").bool())
+    }
+
+    var json: JSONValue {
+        .dictionary([
+            ("name", JSONValue(name)), ("bytes", JSONValue(bytes)), ("trainable", .bool(isTrainable)),
         ])
     }
 }

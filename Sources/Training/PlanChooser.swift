@@ -33,14 +33,20 @@ public enum PlanChooser {
         func lengths(_ stack: StackKind) -> [Int] {
             (0..<dataset.count).map { builder.tokenCount($0, stack) }
         }
+        let experiment = session.experiment
+        let sources = lengths(family.stacks[0].kind)
+        let targets = family.stacks.count > 1 ? lengths(.decoder) : []
+        let caches = experiment.cache.isEnabled && experiment.technique.isCacheable
+        let peaks = PeakTokens.find(
+            session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
+            // Later epochs of a cached run do not pass through the stages.
+            epochs: 1...(caches ? 1 : experiment.training.epochs), sources: sources, targets: targets)
         return try Profiler(
             family: family, model: session.modelConfiguration,
-            dropout: session.experiment.training.dropout ?? family.dropout
+            dropout: experiment.training.dropout ?? family.dropout, caches: caches
         ).run(
-            world: session.world, sourceLengths: lengths(family.stacks[0].kind),
-            targetLengths: family.stacks.count > 1 ? lengths(.decoder) : [],
-            miniBatchSize: session.experiment.training.miniBatchSize,
-            memoryBudget: session.memoryBudget)
+            world: session.world, sourceLengths: sources, targetLengths: targets, peakTokens: peaks,
+            miniBatchSize: experiment.training.miniBatchSize, memoryBudget: session.memoryBudget)
     }
 
     /// Chooses. Collective over the world; the result is the same on every rank.
@@ -96,6 +102,6 @@ extension Profile {
             device.memoryBudgetBytes = memoryBudget.bytes(onHost: device.host)
             return device
         }
-        return try Profile(devices: budgeted, layers: layers, links: links, meanTokens: meanTokens)
+        return try Profile(devices: budgeted, layers: layers, links: links, meanTokens: meanTokens, peakTokens: peakTokens)
     }
 }

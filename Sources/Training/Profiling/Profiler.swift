@@ -2,6 +2,7 @@ import MPI
 import Models
 import Planning
 import Support
+import TensorCore
 
 /// Measures what the planner needs to know of every rank, layer and link.
 ///
@@ -13,15 +14,20 @@ public struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
     private let dropout: Double
+    private let caches: Bool
     private let seed: UInt64
 
-    /// - Parameter dropout: the probability in the side network during training; 0 for none.
+    /// - Parameters:
+    ///   - dropout: the probability in the side network during training; 0 for none.
+    ///   - caches: whether the run keeps the backbone's activations.
     public init(
-        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, seed: UInt64 = 0
+        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, caches: Bool = false,
+        seed: UInt64 = 0
     ) {
         self.family = family
         self.model = model
         self.dropout = dropout
+        self.caches = caches
         self.seed = seed
     }
 
@@ -33,12 +39,13 @@ public struct Profiler: Sendable {
     /// - Parameters:
     ///   - sourceLengths: tokens of each sample's input, of all samples or of some that stand for them.
     ///   - targetLengths: tokens of each sample's target; empty for models without a decoder behind an encoder.
+    ///   - peakTokens: what `PeakTokens` found; empty to plan for samples of mean length.
     ///   - memoryBudget: bytes that training may use on this rank; nil for no limit. Measuring keeps to it, and to the
     ///     memory available, by leaving out micro-batches that would go beyond on any rank.
     /// - Throws: when the model cannot be built, there are no samples, or MPI fails; on every rank.
     public func run(
-        world: borrowing Communicator, sourceLengths: [Int], targetLengths: [Int], miniBatchSize: Int,
-        memoryBudget: Int?
+        world: borrowing Communicator, sourceLengths: [Int], targetLengths: [Int],
+        peakTokens: [TokenCounts] = [], miniBatchSize: Int, memoryBudget: Int?
     ) throws -> Profile {
         precondition(miniBatchSize >= 1, "a mini-batch has samples")
         let lengths = try SampleLengths(sources: sourceLengths, targets: targetLengths)
@@ -58,8 +65,8 @@ public struct Profiler: Sendable {
             memoryBytes: host.availableMemoryBytes, memoryBudgetBytes: memoryBudget, blasCore: host.blasCore,
             microBatchSizes: sizes,
             layers: family.plannerLayers.map { measured[LayerKind($0)]!.times(sizeCount: sizes.count) })
-        let layers = try layerProfiles(measured, sizes: sizes)
-        return try Self.share(device, layers, links, lengths.mean, world)
+        let layers = try layerProfiles(measured, sizes: sizes, lengths.mean)
+        return try Self.share(device, layers, links, lengths.mean, peakTokens, world)
     }
 
     /// The micro-batch sizes that are timed: powers of two and the mini-batch, evenly thinned to `mostSizes`.
@@ -129,9 +136,11 @@ public struct Profiler: Sendable {
         return result
     }
 
-    private func layerProfiles(_ measured: [LayerKind: MeasuredLayer], sizes: [Int]) throws -> [LayerProfile]
-    {
+    private func layerProfiles(
+        _ measured: [LayerKind: MeasuredLayer], sizes: [Int], _ mean: TokenCounts
+    ) throws -> [LayerProfile] {
         let layers = family.plannerLayers
+        let shared = try sharedParameters()
         let (last, samples) = (sizes.count - 1, Double(sizes[sizes.count - 1]))
         return try layers.enumerated().map { index, layer in
             let layerMeasured = measured[LayerKind(layer)]!
@@ -144,7 +153,37 @@ public struct Profiler: Sendable {
                 forwardBytesPerToken: Self.bytesPerToken(boundary?.forward ?? [], family),
                 backwardBytesPerToken: Self.bytesPerToken(boundary?.backward ?? [], family),
                 savedBytesPerSample: Double(layerMeasured.passes[last].savedBytes) / samples,
-                transientBytesPerSample: Double(layerMeasured.passes[last].transientBytes) / samples)
+                transientBytesPerSample: Double(layerMeasured.passes[last].transientBytes) / samples,
+                sharedParameters: shared[index], cacheBytesPerSample: try cacheBytes(layer, mean))
+        }
+    }
+
+    /// The parameters of each layer that another layer holds as well.
+    private func sharedParameters() throws -> [[LayerProfile.SharedParameter]] {
+        let inventories = try family.plannerLayers.map { layer in
+            let (trainable, frozen) = try StageModel.inventory(family, model, steps: layer.steps)
+            func parameters(_ declarations: [ParameterBucket.Declaration], _ isTrainable: Bool) -> [
+                LayerProfile.SharedParameter
+            ] {
+                declarations.map {
+                    .init(
+                        name: $0.name, bytes: $0.count * MemoryLayout<Float>.stride, isTrainable: isTrainable)
+                }
+            }
+            return parameters(trainable, true) + parameters(frozen, false)
+        }
+        var holders: [String: Int] = [:]
+        for parameter in inventories.joined() { holders[parameter.name, default: 0] += 1 }
+        return inventories.map { $0.filter { holders[$0.name]! > 1 } }
+    }
+
+    /// Bytes of a sample of mean length that the cache keeps of a layer.
+    private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
+        guard caches, let technique = model.technique as? ParallelAdapters else { return 0 }
+        let shape = try CacheShape(family, technique, steps: layer.steps)
+        return shape.stacks.reduce(0) { sum, stack in
+            let tokens = stack.stack == family.stacks[0].kind ? mean.source : mean.target
+            return sum + tokens * Double(shape.rowCount(stack) * MemoryLayout<Float>.stride)
         }
     }
 
@@ -161,7 +200,7 @@ public struct Profiler: Sendable {
     /// Brings all ranks' devices and links together. Collective; the layers are those of rank 0.
     private static func share(
         _ device: DeviceProfile, _ layers: [LayerProfile], _ links: [LinkProfile], _ meanTokens: TokenCounts,
-        _ world: borrowing Communicator
+        _ peakTokens: [TokenCounts], _ world: borrowing Communicator
     ) throws -> Profile {
         let own: JSONValue = .dictionary([
             ("device", device.json), ("links", .array(links.map(\.message))),
@@ -181,7 +220,7 @@ public struct Profiler: Sendable {
             let profile = try Profile(
                 devices: devices, layers: layers,
                 links: allLinks.sorted { ($0.ranks.0, $0.ranks.1) < ($1.ranks.0, $1.ranks.1) },
-                meanTokens: meanTokens)
+                meanTokens: meanTokens, peakTokens: peakTokens)
             return Array(profile.json.text().utf8)
         }
         return try Profile(JSONReader(JSONValue(parsing: text, file: "profile"), file: "profile"))
