@@ -9,11 +9,15 @@ public struct StagePlan: Sendable, Equatable {
     public var ranks: [Int]
     /// Samples of each micro-batch for each entry of `ranks`; 0 is allowed, but not for all of them.
     public var share: [Int]
+    /// Whether the stage keeps only what it received of each micro-batch in flight, and runs its forward a second time
+    /// before backward: less memory for a third more time.
+    public var recompute: Bool
 
-    public init(layers: Range<Int>, ranks: [Int], share: [Int]) {
+    public init(layers: Range<Int>, ranks: [Int], share: [Int], recompute: Bool = false) {
         self.layers = layers
         self.ranks = ranks
         self.share = share
+        self.recompute = recompute
     }
 
     /// Splits samples over ranks as evenly as whole samples allow, the larger shares first.

@@ -46,7 +46,7 @@ extension Plan {
 extension StagePlan {
     /// Reads one stage; `defaultShare` gives the shares for a number of ranks when they are left out.
     init(_ reader: JSONReader, defaultShare: (Int) throws -> [Int]) throws {
-        let object = try reader.object(keys: ["layers", "ranks", "share"])
+        let object = try reader.object(keys: ["layers", "ranks", "share", "recompute"])
         let layersReader = try object.required("layers")
         let bounds = try layersReader.array().map { try $0.integer(in: 0...largestCount) }
         guard bounds.count == 2, bounds[0] < bounds[1] else {
@@ -64,14 +64,17 @@ extension StagePlan {
         } else {
             share = try defaultShare(ranks.count)
         }
-        self.init(layers: bounds[0]..<bounds[1], ranks: ranks, share: share)
+        self.init(
+            layers: bounds[0]..<bounds[1], ranks: ranks, share: share,
+            recompute: try object.optional("recompute")?.bool() ?? false)
     }
 
     var json: JSONValue {
         func list(_ numbers: [Int]) -> JSONValue { .array(numbers.map { JSONValue($0) }) }
-        return .dictionary([
-            ("layers", list([layers.lowerBound, layers.upperBound])), ("ranks", list(ranks)),
-            ("share", list(share)),
-        ])
+        return .dictionary(
+            [
+                ("layers", list([layers.lowerBound, layers.upperBound])), ("ranks", list(ranks)),
+                ("share", list(share)),
+            ] + (recompute ? [("recompute", .bool(true))] : []))
     }
 }

@@ -22,13 +22,19 @@ final class StageRuntime {
     /// A micro-batch between its forward and its backward.
     private struct InFlight {
         var batch: MicroBatch
-        /// What was received and wants gradients: leaves whose gradients go back.
-        var received: [Tensor]
-        /// The stage's result; nil when it has left and backward needs only `sent`.
+        var keys: DropoutKeys?
+        /// What was received: its tensors that want gradients are leaves, whose gradients go back.
+        var input: HiddenState?
+        /// The stage's result, until it has left.
         var state: HiddenState?
-        /// What was sent and gets gradients.
-        var sent: [Tensor]
-        var loss: Loss?
+        /// Where backward begins; nil when the forward will run again first.
+        var roots: Roots?
+    }
+
+    /// Where backward begins: at the loss on the last stage, at what was sent and gets gradients on the others.
+    private enum Roots {
+        case loss(Loss)
+        case sent([Tensor])
     }
 
     let model: StageModel
@@ -62,7 +68,7 @@ final class StageRuntime {
             case .forward(let m):
                 try forward(
                     m, samples, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
-            case .backward(let m): backward(m)
+            case .backward(let m): backward(m, weight: weight)
             default: break
             }
         }
@@ -78,7 +84,7 @@ final class StageRuntime {
             stage: placement.stageIndex, stageCount: placement.plan.stages.count,
             microBatchCount: placement.plan.microBatchCount)
         var result = Result()
-        try model.parameters.values.ledger.withoutRecording {
+        try ledger.withoutRecording {
             try run(actions, samples, builder) { action in
                 guard case .forward(let m) = action else { return }
                 try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
@@ -99,8 +105,7 @@ final class StageRuntime {
             forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
             backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
         for action in actions {
-            model.parameters.values.ledger.activity = StageActivity(
-                stage: placement.stageIndex, action: action)
+            ledger.activity = StageActivity(stage: placement.stageIndex, action: action)
             switch action {
             case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
             case .forward, .backward: try compute(action)
@@ -123,6 +128,23 @@ final class StageRuntime {
     private var seeds: [Int: [Tensor]] = [:]
     private var returned: [Int: (tensors: [Tensor], batch: MicroBatch)] = [:]
 
+    /// Runs the stage's steps, and on the last stage the loss.
+    ///
+    /// - Parameter weight: of the loss terms; nil in evaluation, which has no loss.
+    private func compute(
+        _ input: HiddenState?, _ batch: MicroBatch, _ keys: DropoutKeys?, weight: Float?,
+        recorder: ActivationRecorder?
+    ) -> (state: HiddenState, roots: Roots) {
+        let state = model.forward(
+            input, batch, dropout: keys,
+            onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
+        guard placement.isLastStage, let weight else { return (state, .sent(exchange.sentTensors(state))) }
+        return (
+            state,
+            .loss(model.head!.loss(model.logits(state, batch, dropout: keys), batch.targets, weight: weight))
+        )
+    }
+
     private func forward(
         _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?,
         dropout: (([Int]) -> DropoutKeys)?,
@@ -134,32 +156,32 @@ final class StageRuntime {
         let batch = builder.batch(rows)
         let keys = dropout?(rows)
         recorder?.begin(batch)
-        let state = model.forward(
-            input, batch, dropout: keys,
-            onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
-        recorder?.end()
-        var flight = InFlight(
-            batch: batch, received: input.map(exchange.receivedTensors) ?? [], state: state,
-            sent: exchange.sentTensors(state))
-        if placement.isLastStage, let weight {
-            let loss = model.head!.loss(
-                model.logits(state, batch, dropout: keys), batch.targets, weight: weight)
-            result.lossSum += loss.sum
-            flight.loss = loss
+        let recomputes = placement.stage.recompute
+        let compute = {
+            self.compute(input, batch, keys, weight: weight, recorder: recorder)
         }
-        inFlight[m] = flight
+        let (state, roots) = recomputes ? ledger.withoutRecording(compute) : compute()
+        recorder?.end()
+        if case .loss(let loss) = roots { result.lossSum += loss.sum }
+        inFlight[m] = InFlight(
+            batch: batch, keys: keys, input: input, state: state, roots: recomputes ? nil : roots)
     }
 
-    private func backward(_ m: Int) {
+    private func backward(_ m: Int, weight: Float) {
         let seeds = seeds.removeValue(forKey: m)
         guard let flight = inFlight.removeValue(forKey: m) else { return }
-        if let loss = flight.loss {
-            TensorCore.backward(from: [loss.root], seeds: [loss.seed])
-        } else {
-            TensorCore.backward(from: flight.sent, seeds: seeds!)
+        let roots =
+            flight.roots
+            ?? compute(flight.input, flight.batch, flight.keys, weight: weight, recorder: nil).roots
+        switch roots {
+        case .loss(let loss): TensorCore.backward(from: [loss.root], seeds: [loss.seed])
+        case .sent(let tensors): TensorCore.backward(from: tensors, seeds: seeds!)
         }
-        returned[m] = (flight.received.map(Self.gradient), flight.batch)
+        let received = flight.input.map(exchange.receivedTensors) ?? []
+        returned[m] = (received.map(Self.gradient), flight.batch)
     }
+
+    private var ledger: Ledger { model.parameters.values.ledger }
 
     /// The gradient of a received leaf; zero where nothing used it.
     private static func gradient(of leaf: Tensor) -> Tensor {
