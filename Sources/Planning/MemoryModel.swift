@@ -1,14 +1,19 @@
 /// How many bytes training a stage takes on one rank: m_d of eq. (3).
 ///
 /// With float32 parameters, m_d = 4 P + (4 + optimizer + bucket) x trainable + in-flight x saved + transient, where the
-/// profile already counts P and trainable in bytes.
+/// profile already counts P and trainable in bytes; beyond the paper's, what is under way to other stages and to the disk.
 public struct MemoryModel: Sendable, Equatable {
     /// Optimizer state in multiples of the trainable bytes.
     public var optimizerStateMultiple: Int
+    /// Copies of the gradients that the all-reduce makes; 0 where it sums them in place.
+    public var bucketMultiple: Int
 
-    /// - Parameter optimizerStateMultiple: 2 for AdamW's two moments, 1 for SGD with momentum, 0 for plain SGD.
-    public init(optimizerStateMultiple: Int = 2) {
+    /// - Parameters:
+    ///   - optimizerStateMultiple: 2 for AdamW's two moments, 1 for SGD with momentum, 0 for plain SGD.
+    ///   - bucketMultiple: 0 for this program, 1 for PyTorch's data parallelism.
+    public init(optimizerStateMultiple: Int = 2, bucketMultiple: Int = 0) {
         self.optimizerStateMultiple = optimizerStateMultiple
+        self.bucketMultiple = bucketMultiple
     }
 
     /// The most micro-batches that a stage holds between forward and backward under 1F1B, min(M, S - i) with i from 0.
@@ -16,17 +21,36 @@ public struct MemoryModel: Sendable, Equatable {
         min(microBatchCount, stageCount - stage)
     }
 
+    /// What a rank's share of a micro-batch takes in a stage, in bytes.
+    struct Load {
+        /// All parameters of the stage, each once, and of them those that are trained.
+        var parameterBytes = 0
+        var trainableBytes = 0
+        /// Kept from forward to backward.
+        var savedBytes = 0.0
+        /// Of the layer that needs most while it runs.
+        var transientBytes = 0.0
+        /// Received from the stage before and kept until backward.
+        var inputBytes = 0.0
+        /// In messages under way or posted ahead.
+        var exchangeBytes = 0.0
+        /// Of one micro-batch's rows of the cache.
+        var cacheBytes = 0.0
+    }
+
+    /// Micro-batches whose rows of the cache are in memory at once: one is filled while one is written.
+    private static let cachedMicroBatches = 2.0
+
     /// Peak bytes on one rank.
     ///
-    /// - Parameters:
-    ///   - trainableBytes: counted once more for the gradients and once for the bucket that the all-reduce uses.
-    ///   - savedBytes: kept by each micro-batch in flight.
-    ///   - transientBytes: of the layer that needs most while it runs.
-    func peakBytes(
-        parameterBytes: Int, trainableBytes: Int, savedBytes: Double, transientBytes: Double,
-        inFlightCount: Int
-    ) -> Int {
-        parameterBytes + (1 + optimizerStateMultiple + 1) * trainableBytes
-            + Int((Double(inFlightCount) * savedBytes + transientBytes).rounded(.up))
+    /// - Parameter recompute: whether the stage keeps the inputs of micro-batches in flight only.
+    func peakBytes(_ load: Load, inFlightCount: Int, recompute: Bool) -> Int {
+        let inFlight = Double(inFlightCount)
+        let kept =
+            recompute
+            ? inFlight * load.inputBytes + load.savedBytes : inFlight * (load.inputBytes + load.savedBytes)
+        let moving = load.transientBytes + load.exchangeBytes + Self.cachedMicroBatches * load.cacheBytes
+        return load.parameterBytes + (1 + optimizerStateMultiple + bucketMultiple) * load.trainableBytes
+            + Int((kept + moving).rounded(.up))
     }
 }

@@ -10,6 +10,9 @@ public struct StageCosts: Sendable {
     private let trainableBytes: [Int]
     private let savedBytes: [Double]
     private let transientBytes: [Double]
+    private let cacheBytes: [Double]
+    /// For each parameter that several layers hold, which ones do.
+    private let shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])]
 
     public init(profile: Profile, memory: MemoryModel = MemoryModel()) {
         self.profile = profile
@@ -21,6 +24,7 @@ public struct StageCosts: Sendable {
         parameterBytes = sums(\.parameterBytes)
         trainableBytes = sums(\.trainableBytes)
         savedBytes = sums(\.savedBytesPerSample)
+        cacheBytes = sums(\.cacheBytesPerSample)
         let width = layers.count + 1
         var largest = [Double](repeating: 0, count: width * width)
         for first in layers.indices {
@@ -30,19 +34,63 @@ public struct StageCosts: Sendable {
             }
         }
         transientBytes = largest
+        var shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])] = []
+        for (index, layer) in layers.enumerated() {
+            for parameter in layer.sharedParameters {
+                if let known = shared.firstIndex(where: { $0.parameter.name == parameter.name }) {
+                    shared[known].layers.append(index)
+                } else {
+                    shared.append((parameter, [index]))
+                }
+            }
+        }
+        self.shared = shared
     }
 
     /// m_d of eq. (3): peak bytes of a rank that takes `share` samples of each micro-batch through some layers.
-    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int) -> Int {
+    ///
+    /// - Parameter recompute: whether the stage runs its forward again before backward.
+    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false) -> Int {
         func sum<N: AdditiveArithmetic>(_ sums: [N]) -> N {
             sums[layers.upperBound] - sums[layers.lowerBound]
         }
+        var load = MemoryModel.Load(
+            parameterBytes: sum(parameterBytes), trainableBytes: sum(trainableBytes))
+        for (parameter, holders) in shared {
+            // Every layer counts it; the stage has it once.
+            let copies = holders.reduce(0) { $0 + (layers.contains($1) ? 1 : 0) }
+            guard copies > 1 else { continue }
+            load.parameterBytes -= (copies - 1) * parameter.bytes
+            if parameter.isTrainable { load.trainableBytes -= (copies - 1) * parameter.bytes }
+        }
+        // The last layer's kind is the one whose tokens may be the worse.
+        let ratio = profile.peakRatio(profile.layers[layers.upperBound - 1].kind, samples: share)
+        let samples = Double(share) * ratio
         let width = profile.layers.count + 1
-        return memory.peakBytes(
-            parameterBytes: sum(parameterBytes), trainableBytes: sum(trainableBytes),
-            savedBytes: Double(share) * sum(savedBytes),
-            transientBytes: Double(share) * transientBytes[layers.lowerBound * width + layers.upperBound],
-            inFlightCount: inFlightCount)
+        load.savedBytes = samples * sum(savedBytes)
+        load.transientBytes = samples * transientBytes[layers.lowerBound * width + layers.upperBound]
+        load.cacheBytes = samples * sum(cacheBytes)
+        if layers.lowerBound > 0 {
+            load.inputBytes = samples * profile.forwardBytesPerSample(after: layers.lowerBound - 1)
+        }
+        load.exchangeBytes = samples * exchangeBytesPerSample(layers)
+        return memory.peakBytes(load, inFlightCount: inFlightCount, recompute: recompute)
+    }
+
+    /// Bytes of messages at one time: a receive in use and one posted ahead from each neighbour, and a send to each.
+    private func exchangeBytesPerSample(_ layers: Range<Int>) -> Double {
+        var bytes = 0.0
+        if layers.lowerBound > 0 {
+            bytes +=
+                2 * profile.forwardBytesPerSample(after: layers.lowerBound - 1)
+                + profile.backwardBytesPerSample(after: layers.lowerBound - 1)
+        }
+        if layers.upperBound < profile.layers.count {
+            bytes +=
+                2 * profile.backwardBytesPerSample(after: layers.upperBound - 1)
+                + profile.forwardBytesPerSample(after: layers.upperBound - 1)
+        }
+        return bytes
     }
 
     /// Seconds for a stage boundary to pass one micro-batch, in either direction.
@@ -111,6 +159,10 @@ public struct StageCosts: Sendable {
             slowestBackward = max(slowestBackward, backward)
             slowestBoth = max(slowestBoth, forward + backward)
         }
+        if stage.recompute {
+            slowestBackward += slowestForward
+            slowestBoth += slowestForward
+        }
         let boundary = stage.layers.upperBound - 1
         func transfer(_ bytesPerSample: Double) -> Double {
             next.map { transferSeconds(bytesPerSample: bytesPerSample, between: stage, and: $0) } ?? 0
@@ -121,7 +173,9 @@ public struct StageCosts: Sendable {
             backwardTransferSeconds: transfer(profile.backwardBytesPerSample(after: boundary)),
             allReduceSeconds: allReduceSeconds(layers: stage.layers, ranks: stage.ranks),
             memoryBytes: stage.share.map {
-                peakBytes(layers: stage.layers, share: $0, inFlightCount: inFlightCount)
+                peakBytes(
+                    layers: stage.layers, share: $0, inFlightCount: inFlightCount,
+                    recompute: stage.recompute)
             })
     }
 
