@@ -26,31 +26,23 @@ public struct MemoryModel: Sendable, Equatable {
         /// All parameters of the stage, each once, and of them those that are trained.
         var parameterBytes = 0
         var trainableBytes = 0
-        /// Kept from forward to backward.
-        var savedBytes = 0.0
+        /// Kept from forward to backward by all micro-batches in flight.
+        var keptBytes = 0.0
         /// Of the layer that needs most while it runs.
         var transientBytes = 0.0
-        /// Received from the stage before and kept until backward.
-        var inputBytes = 0.0
         /// In messages under way or posted ahead.
         var exchangeBytes = 0.0
         /// Of one micro-batch's rows of the cache.
         var cacheBytes = 0.0
     }
 
-    /// Micro-batches whose rows of the cache are in memory at once: one is filled while one is written.
-    private static let cachedMicroBatches = 2.0
-
     /// Peak bytes on one rank.
     ///
-    /// - Parameter recompute: whether the stage keeps the inputs of micro-batches in flight only.
-    func peakBytes(_ load: Load, inFlightCount: Int, recompute: Bool) -> Int {
-        let inFlight = Double(inFlightCount)
-        let kept =
-            recompute
-            ? inFlight * load.inputBytes + load.savedBytes : inFlight * (load.inputBytes + load.savedBytes)
-        let moving = load.transientBytes + load.exchangeBytes + Self.cachedMicroBatches * load.cacheBytes
+    /// - Parameter microBatchCount: of a mini-batch; nil for many.
+    func peakBytes(_ load: Load, microBatchCount: Int?) -> Int {
+        // One micro-batch's rows of the cache are filled while another's are written.
+        let queued = Double(min(2, microBatchCount ?? 2)) * load.cacheBytes
         return load.parameterBytes + (1 + optimizerStateMultiple + bucketMultiple) * load.trainableBytes
-            + Int((kept + moving).rounded(.up))
+            + Int((load.keptBytes + load.transientBytes + load.exchangeBytes + queued).rounded(.up))
     }
 }

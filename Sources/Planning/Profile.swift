@@ -81,21 +81,36 @@ public struct Profile: Sendable, Equatable {
     /// The measured link between two different ranks, in either order.
     public func link(_ a: Int, _ b: Int) -> LinkProfile { links[linkIndex[a * devices.count + b]] }
 
-    /// How many times the tokens of samples of mean length so many samples have at the worst, in a layer of a kind; 1 when only
-    /// the mean is known.
-    ///
-    /// A decoder also reads the encoder's result: the worse of both counts there.
-    public func peakRatio(_ kind: LayerProfile.Kind, samples: Int) -> Double {
-        guard samples > 0, !peakTokens.isEmpty else { return 1 }
+    /// Which tokens of a sample decide what a layer holds of it.
+    enum TokenClass: CaseIterable { case source, target, either }
+
+    /// A decoder beside an encoder reads both; a head the rows with a target, where samples have one.
+    func tokenClass(ofLayer index: Int) -> TokenClass {
+        switch layers[index].kind {
+        case .embedding, .encoderBlock: .source
+        case .decoderBlock: hasEncoder ? .either : .source
+        case .head: meanTokens.target > 0 ? .target : .source
+        }
+    }
+
+    private var hasEncoder: Bool { layers.contains { $0.kind == .encoderBlock } }
+
+    /// As many samples of mean length as hold the tokens of so many neighbouring slots at the worst; the same number when
+    /// only the mean is known.
+    func peakSamples(_ samples: Int, _ tokens: TokenClass) -> Double {
+        guard samples > 0, !peakTokens.isEmpty else { return Double(samples) }
         // Beyond a mini-batch there is nothing to hold.
         let peak = peakTokens[min(samples, peakTokens.count) - 1]
-        func ratio(_ most: Double, _ mean: Double) -> Double {
-            mean > 0 ? max(1, most / (mean * Double(samples))) : 1
+        func count(_ most: Double, _ mean: Double) -> Double {
+            mean > 0 ? max(Double(samples), most / mean) : Double(samples)
         }
-        let source = ratio(peak.source, meanTokens.source)
-        switch kind {
-        case .embedding, .encoderBlock: return source
-        case .decoderBlock, .head: return max(source, ratio(peak.target, meanTokens.target))
+        let (source, target) = (
+            count(peak.source, meanTokens.source), count(peak.target, meanTokens.target)
+        )
+        switch tokens {
+        case .source: return source
+        case .target: return target
+        case .either: return max(source, target)
         }
     }
 
@@ -144,8 +159,11 @@ public struct LayerProfile: Sendable, Equatable {
     public var forwardBytesPerToken: TokenCounts
     /// The gradient that comes back for each token.
     public var backwardBytesPerToken: TokenCounts
-    /// Bytes kept from forward to backward for one sample of mean length.
+    /// Bytes kept from forward to backward for one sample of mean length, without the layer's input and, unless backward needs
+    /// it, its result.
     public var savedBytesPerSample: Double
+    /// Bytes of the layer's input that backward needs, for one sample of mean length.
+    public var heldInputBytesPerSample: Double
     /// Bytes in use only while the layer runs, for one sample of mean length.
     public var transientBytesPerSample: Double
     /// Parameters that other layers hold as well (a tied table): a stage with several of these layers has them once.
@@ -168,7 +186,8 @@ public struct LayerProfile: Sendable, Equatable {
     public init(
         name: String, kind: Kind, parameterBytes: Int, trainableBytes: Int, forwardBytesPerToken: TokenCounts,
         backwardBytesPerToken: TokenCounts, savedBytesPerSample: Double, transientBytesPerSample: Double,
-        sharedParameters: [SharedParameter] = [], cacheBytesPerSample: Double = 0
+        heldInputBytesPerSample: Double = 0, sharedParameters: [SharedParameter] = [],
+        cacheBytesPerSample: Double = 0
     ) {
         self.name = name
         self.kind = kind
@@ -178,6 +197,7 @@ public struct LayerProfile: Sendable, Equatable {
         self.backwardBytesPerToken = backwardBytesPerToken
         self.savedBytesPerSample = savedBytesPerSample
         self.transientBytesPerSample = transientBytesPerSample
+        self.heldInputBytesPerSample = heldInputBytesPerSample
         self.sharedParameters = sharedParameters
         self.cacheBytesPerSample = cacheBytesPerSample
     }

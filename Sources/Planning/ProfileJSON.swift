@@ -21,7 +21,8 @@ extension Profile {
 
     public var json: JSONValue {
         .dictionary([
-            ("mean_tokens", meanTokens.json), ("peak_tokens", .array(peakTokens.map(\.json))), ("layers", .array(layers.map(\.json))),
+            ("mean_tokens", meanTokens.json), ("peak_tokens", .array(peakTokens.map(\.json))),
+            ("layers", .array(layers.map(\.json))),
             ("devices", .array(devices.map(\.json))), ("links", .array(links.map(\.json))),
         ])
     }
@@ -42,7 +43,7 @@ extension LayerProfile {
         let object = try reader.object(keys: [
             "name", "kind", "parameter_bytes", "trainable_bytes", "forward_bytes_per_token",
             "backward_bytes_per_token", "saved_bytes_per_sample", "transient_bytes_per_sample",
-            "shared_parameters", "cache_bytes_per_sample",
+            "held_input_bytes_per_sample", "shared_parameters", "cache_bytes_per_sample",
         ])
         let kind = try object.required("kind").choice(Kind.allCases.map(\.rawValue))
         let parameterBytes = try object.required("parameter_bytes").bytes()
@@ -59,7 +60,10 @@ extension LayerProfile {
             backwardBytesPerToken: try TokenCounts(try object.required("backward_bytes_per_token")),
             savedBytesPerSample: try object.required("saved_bytes_per_sample").amount(),
             transientBytesPerSample: try object.required("transient_bytes_per_sample").amount(),
-            sharedParameters: try object.optional("shared_parameters")?.array().map { try SharedParameter($0) } ?? [],
+            heldInputBytesPerSample: try object.optional("held_input_bytes_per_sample")?.amount() ?? 0,
+            sharedParameters: try object.optional("shared_parameters")?.array().map {
+                try SharedParameter($0)
+            } ?? [],
             cacheBytesPerSample: try object.optional("cache_bytes_per_sample")?.amount() ?? 0)
     }
 
@@ -71,6 +75,7 @@ extension LayerProfile {
             ("backward_bytes_per_token", backwardBytesPerToken.json),
             ("saved_bytes_per_sample", JSONValue(savedBytesPerSample)),
             ("transient_bytes_per_sample", JSONValue(transientBytesPerSample)),
+            ("held_input_bytes_per_sample", JSONValue(heldInputBytesPerSample)),
             ("shared_parameters", .array(sharedParameters.map(\.json))),
             ("cache_bytes_per_sample", JSONValue(cacheBytesPerSample)),
         ])

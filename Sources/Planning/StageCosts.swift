@@ -5,12 +5,13 @@ public struct StageCosts: Sendable {
     public let profile: Profile
     public let memory: MemoryModel
 
-    // Sums over layers 0..<i, and the largest transient over every range of layers.
+    // Sums over layers 0..<i, and the largest transient over every range of layers; of layers of a token class.
     private let parameterBytes: [Int]
-    private let trainableBytes: [Int]
-    private let savedBytes: [Double]
-    private let transientBytes: [Double]
-    private let cacheBytes: [Double]
+    private let trainableSums: [Int]
+    private let savedBytes: [Profile.TokenClass: [Double]]
+    private let heldInputBytes: [Profile.TokenClass: [Double]]
+    private let cacheBytes: [Profile.TokenClass: [Double]]
+    private let transientBytes: [Profile.TokenClass: [Double]]
     /// For each parameter that several layers hold, which ones do.
     private let shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])]
 
@@ -18,22 +19,37 @@ public struct StageCosts: Sendable {
         self.profile = profile
         self.memory = memory
         let layers = profile.layers
-        func sums<N: AdditiveArithmetic>(_ size: (LayerProfile) -> N) -> [N] {
-            layers.reduce(into: [N.zero]) { $0.append($0[$0.count - 1] + size($1)) }
+        parameterBytes = layers.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.parameterBytes) }
+        trainableSums = layers.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.trainableBytes) }
+        let classes = layers.indices.map(profile.tokenClass)
+        func byClass(_ make: ((KeyPath<LayerProfile, Double>, Int) -> Double) -> [Double]) -> [Profile
+            .TokenClass:
+            [Double]]
+        {
+            Dictionary(
+                uniqueKeysWithValues: Set(classes).map { tokens in
+                    (tokens, make { classes[$1] == tokens ? layers[$1][keyPath: $0] : 0 })
+                })
         }
-        parameterBytes = sums(\.parameterBytes)
-        trainableBytes = sums(\.trainableBytes)
-        savedBytes = sums(\.savedBytesPerSample)
-        cacheBytes = sums(\.cacheBytesPerSample)
-        let width = layers.count + 1
-        var largest = [Double](repeating: 0, count: width * width)
-        for first in layers.indices {
-            for last in first..<layers.count {
-                largest[first * width + last + 1] = max(
-                    largest[first * width + last], layers[last].transientBytesPerSample)
+        func sums(_ size: KeyPath<LayerProfile, Double>) -> [Profile.TokenClass: [Double]] {
+            byClass { value in
+                layers.indices.reduce(into: [0]) { $0.append($0[$0.count - 1] + value(size, $1)) }
             }
         }
-        transientBytes = largest
+        savedBytes = sums(\.savedBytesPerSample)
+        heldInputBytes = sums(\.heldInputBytesPerSample)
+        cacheBytes = sums(\.cacheBytesPerSample)
+        let width = layers.count + 1
+        transientBytes = byClass { value in
+            var largest = [Double](repeating: 0, count: width * width)
+            for first in layers.indices {
+                for last in first..<layers.count {
+                    largest[first * width + last + 1] = max(
+                        largest[first * width + last], value(\.transientBytesPerSample, last))
+                }
+            }
+            return largest
+        }
         var shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])] = []
         for (index, layer) in layers.enumerated() {
             for parameter in layer.sharedParameters {
@@ -49,46 +65,108 @@ public struct StageCosts: Sendable {
 
     /// m_d of eq. (3): peak bytes of a rank that takes `share` samples of each micro-batch through some layers.
     ///
-    /// - Parameter recompute: whether the stage runs its forward again before backward.
-    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false) -> Int {
-        func sum<N: AdditiveArithmetic>(_ sums: [N]) -> N {
-            sums[layers.upperBound] - sums[layers.lowerBound]
-        }
-        var load = MemoryModel.Load(
-            parameterBytes: sum(parameterBytes), trainableBytes: sum(trainableBytes))
-        for (parameter, holders) in shared {
-            // Every layer counts it; the stage has it once.
-            let copies = holders.reduce(0) { $0 + (layers.contains($1) ? 1 : 0) }
-            guard copies > 1 else { continue }
-            load.parameterBytes -= (copies - 1) * parameter.bytes
-            if parameter.isTrainable { load.trainableBytes -= (copies - 1) * parameter.bytes }
-        }
-        // The last layer's kind is the one whose tokens may be the worse.
-        let ratio = profile.peakRatio(profile.layers[layers.upperBound - 1].kind, samples: share)
-        let samples = Double(share) * ratio
+    /// - Parameters:
+    ///   - recompute: keep only the input of the first layer for each micro-batch in flight; the model's own input is
+    ///     tokens, which count nothing.
+    ///   - microBatch: size and count of the micro-batches, where they are known: then a rank that takes all of each is
+    ///     not expected to meet the worst one several times, and few micro-batches leave less under way.
+    public func peakBytes(
+        layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false,
+        microBatch: (size: Int, count: Int)? = nil
+    ) -> Int {
+        guard share > 0 else { return residentBytes(layers) }
         let width = profile.layers.count + 1
-        load.savedBytes = samples * sum(savedBytes)
-        load.transientBytes = samples * transientBytes[layers.lowerBound * width + layers.upperBound]
-        load.cacheBytes = samples * sum(cacheBytes)
-        if layers.lowerBound > 0 {
-            load.inputBytes = samples * profile.forwardBytesPerSample(after: layers.lowerBound - 1)
+        func sum(
+            _ sums: [Profile.TokenClass: [Double]], over range: Range<Int>,
+            _ samples: (Profile.TokenClass) -> Double
+        ) -> Double {
+            return sums.reduce(0) {
+                $0 + samples($1.key) * ($1.value[range.upperBound] - $1.value[range.lowerBound])
+            }
         }
-        load.exchangeBytes = samples * exchangeBytesPerSample(layers)
-        return memory.peakBytes(load, inFlightCount: inFlightCount, recompute: recompute)
+        let one = { profile.peakSamples(share, $0) }
+        let inFlight = { (tokens: Profile.TokenClass) in
+            microBatch?.size == share
+                ? profile.peakSamples(share * inFlightCount, tokens)
+                : Double(inFlightCount) * profile.peakSamples(share, tokens)
+        }
+        let input = layers.lowerBound == 0 ? 0 : profile.forwardBytesPerSample(after: layers.lowerBound - 1)
+        // What was sent is where backward begins.
+        let result =
+            layers.upperBound == profile.layers.count
+            ? 0 : profile.backwardBytesPerSample(after: layers.upperBound - 1)
+        let saving = recompute ? one : inFlight
+        var load = resident(layers)
+        load.keptBytes =
+            inFlight(.either) * input + saving(.either) * result + sum(savedBytes, over: layers, saving)
+            // Inside a stage nobody but backward holds a layer's input.
+            + sum(heldInputBytes, over: layers.lowerBound + 1..<layers.upperBound, saving)
+        load.transientBytes =
+            transientBytes.map { one($0) * $1[layers.lowerBound * width + layers.upperBound] }.max() ?? 0
+        // While an input is taken out of its message, both are there.
+        load.transientBytes = max(load.transientBytes, one(.either) * input)
+        if layers.count > 1, layers.upperBound == profile.layers.count {
+            // The head's input lives until its loss is known.
+            load.transientBytes += one(.either) * profile.forwardBytesPerSample(after: layers.upperBound - 2)
+        }
+        load.cacheBytes = sum(cacheBytes, over: layers, one)
+        load.exchangeBytes =
+            one(.either)
+            * exchangeBytesPerSample(layers, inFlightCount: inFlightCount, microBatchCount: microBatch?.count)
+        return memory.peakBytes(load, microBatchCount: microBatch?.count)
     }
 
-    /// Bytes of messages at one time: a receive in use and one posted ahead from each neighbour, and a send to each.
-    private func exchangeBytesPerSample(_ layers: Range<Int>) -> Double {
+    /// What a rank without samples holds of some layers.
+    private func residentBytes(_ layers: Range<Int>) -> Int {
+        memory.peakBytes(resident(layers), microBatchCount: nil)
+    }
+
+    private func resident(_ layers: Range<Int>) -> MemoryModel.Load {
+        var load = MemoryModel.Load(
+            parameterBytes: parameterBytes[layers.upperBound] - parameterBytes[layers.lowerBound],
+            trainableBytes: trainableBytes(layers))
+        for (parameter, copies) in repeated(layers) { load.parameterBytes -= copies * parameter.bytes }
+        return load
+    }
+
+    /// Bytes of the trainable parameters of some layers, each once.
+    func trainableBytes(_ layers: Range<Int>) -> Int {
+        repeated(layers).reduce(trainableSums[layers.upperBound] - trainableSums[layers.lowerBound]) {
+            $0 - ($1.parameter.isTrainable ? $1.copies * $1.parameter.bytes : 0)
+        }
+    }
+
+    /// The parameters that several of the layers count, with how often too many.
+    private func repeated(_ layers: Range<Int>) -> [(parameter: LayerProfile.SharedParameter, copies: Int)] {
+        shared.compactMap { parameter, holders in
+            let copies = holders.reduce(0) { $0 + (layers.contains($1) ? 1 : 0) }
+            return copies > 1 ? (parameter, copies - 1) : nil
+        }
+    }
+
+    /// Bytes of messages at one time.
+    ///
+    /// Two receives from each neighbour are posted ahead while more are to come, and a send to each may still be on its way. With all micro-batches in flight received, none of them is posted any more.
+    private func exchangeBytesPerSample(
+        _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int?
+    ) -> Double {
+        func boundary(_ layer: Int) -> (forward: Double, backward: Double) {
+            (profile.forwardBytesPerSample(after: layer), profile.backwardBytesPerSample(after: layer))
+        }
         var bytes = 0.0
+        let toCome = microBatchCount.map { $0 - inFlightCount } ?? 3
         if layers.lowerBound > 0 {
-            bytes +=
-                2 * profile.forwardBytesPerSample(after: layers.lowerBound - 1)
-                + profile.backwardBytesPerSample(after: layers.lowerBound - 1)
+            let (forward, backward) = boundary(layers.lowerBound - 1)
+            // Every backward that sends a gradient is one receive less to come.
+            bytes += max(
+                Double(min(2, toCome)) * forward,
+                Double(max(0, min(2, toCome - 1))) * forward + backward)
         }
         if layers.upperBound < profile.layers.count {
-            bytes +=
-                2 * profile.backwardBytesPerSample(after: layers.upperBound - 1)
-                + profile.forwardBytesPerSample(after: layers.upperBound - 1)
+            let (forward, backward) = boundary(layers.upperBound - 1)
+            bytes += Double(min(2, microBatchCount.map { $0 - 1 } ?? 2)) * backward
+            // Whoever waits for gradients has nothing older under way than what they answer.
+            bytes += (backward > 0 ? 1 : Double(min(2, microBatchCount ?? 2))) * forward
         }
         return bytes
     }
@@ -132,7 +210,7 @@ public struct StageCosts: Sendable {
     ///
     /// A ring of g ranks passes 2 (g - 1) messages of a g-th of the bytes, at the pace of the group's worst link.
     public func allReduceSeconds(layers: Range<Int>, ranks: [Int]) -> Double {
-        let bytes = trainableBytes[layers.upperBound] - trainableBytes[layers.lowerBound]
+        let bytes = trainableBytes(layers)
         guard ranks.count > 1, bytes > 0 else { return 0 }
         let part = Double(bytes) / Double(ranks.count)
         var worst = 0.0
@@ -147,7 +225,11 @@ public struct StageCosts: Sendable {
     /// - Parameters:
     ///   - next: the stage after it; nil for the last.
     ///   - inFlightCount: micro-batches between forward and backward, `MemoryModel.inFlightCount`.
-    public func prediction(of stage: StagePlan, next: StagePlan?, inFlightCount: Int) -> StagePrediction {
+    ///   - microBatchCount: of a mini-batch.
+    public func prediction(
+        of stage: StagePlan, next: StagePlan?, inFlightCount: Int, microBatchCount: Int
+    ) -> StagePrediction {
+        let microBatch = (size: stage.share.reduce(0, +), count: microBatchCount)
         var (slowestForward, slowestBackward, slowestBoth) = (0.0, 0.0, 0.0)
         for (rank, share) in zip(stage.ranks, stage.share) {
             var (forward, backward) = (0.0, 0.0)
@@ -175,7 +257,7 @@ public struct StageCosts: Sendable {
             memoryBytes: stage.share.map {
                 peakBytes(
                     layers: stage.layers, share: $0, inFlightCount: inFlightCount,
-                    recompute: stage.recompute)
+                    recompute: stage.recompute, microBatch: microBatch)
             })
     }
 
@@ -185,7 +267,8 @@ public struct StageCosts: Sendable {
             prediction(
                 of: plan.stages[index], next: index + 1 < plan.stages.count ? plan.stages[index + 1] : nil,
                 inFlightCount: MemoryModel.inFlightCount(
-                    stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount))
+                    stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount),
+                microBatchCount: plan.microBatchCount)
         }
     }
 

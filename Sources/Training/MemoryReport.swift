@@ -14,7 +14,8 @@ extension BudgetOverrun {
     /// One line: what was asked for, the budget, and the table by category.
     var message: String {
         let held = zip(MemoryCategory.allCases, liveBytes).map { "\($0.rawValue) \(Format.bytes($1))" }
-        return "\(activity): \(Format.bytes(requested)) more for \(category.rawValue) would exceed the memory budget "
+        return
+            "\(activity): \(Format.bytes(requested)) more for \(category.rawValue) would exceed the memory budget "
             + "(device.memory_budget_bytes) of \(Format.bytes(budget)); in use are "
             + "\(Format.bytes(liveBytes.reduce(0, +))): \(held.joined(separator: ", "))"
     }

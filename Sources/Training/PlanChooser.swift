@@ -35,7 +35,11 @@ public enum PlanChooser {
         }
         let experiment = session.experiment
         let sources = lengths(family.stacks[0].kind)
-        let targets = family.stacks.count > 1 ? lengths(.decoder) : []
+        // Of a decoder-only model, the rows that a language model's head reads.
+        let targets =
+            family.stacks.count > 1
+            ? lengths(.decoder)
+            : session.headKind == .languageModel ? (0..<dataset.count).map { builder.termCount([$0]) } : []
         let caches = experiment.cache.isEnabled && experiment.technique.isCacheable
         let peaks = PeakTokens.find(
             session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
@@ -102,6 +106,7 @@ extension Profile {
             device.memoryBudgetBytes = memoryBudget.bytes(onHost: device.host)
             return device
         }
-        return try Profile(devices: budgeted, layers: layers, links: links, meanTokens: meanTokens, peakTokens: peakTokens)
+        return try Profile(
+            devices: budgeted, layers: layers, links: links, meanTokens: meanTokens, peakTokens: peakTokens)
     }
 }

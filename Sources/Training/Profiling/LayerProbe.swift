@@ -12,9 +12,11 @@ final class LayerProbe {
     struct Pass {
         var forwardSeconds: Double
         var backwardSeconds: Double
-        /// Kept from forward to backward, the layer's result included and its input not.
-        var savedBytes: Int
-        /// In use beyond that at the worst moment.
+        /// Kept from forward to backward, without the layer's input and, unless backward needs it, its result.
+        var savedBytes = 0
+        /// The part of the input that backward needs: kept even if nobody else does.
+        var heldInputBytes = 0
+        /// In use beyond that at the worst moment, the result included and the input not.
         var transientBytes: Int
     }
 
@@ -24,6 +26,8 @@ final class LayerProbe {
 
     private let family: any ModelFamily
     private let layer: PlannerLayer
+    /// Whether anything before the layer is trained, so that gradients go on from its input.
+    private let isBehindTrained: Bool
     private let model: StageModel
     private let source: TiledSource
     private let configuration: StageModel.Configuration
@@ -39,6 +43,7 @@ final class LayerProbe {
     ) throws {
         self.family = family
         self.layer = layer
+        isBehindTrained = try Self.isBehindTrained(layer, family, configuration)
         self.dropout = dropout
         self.seed = seed
         self.configuration = configuration
@@ -51,6 +56,15 @@ final class LayerProbe {
         source.fill(model.parameters.values)
         trainableBytes = model.parameters.count * MemoryLayout<Float>.stride
         parameterBytes = source.parameterCount * MemoryLayout<Float>.stride + trainableBytes
+    }
+
+    /// Whether a technique trains anything before a layer.
+    static func isBehindTrained(
+        _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration
+    ) throws -> Bool {
+        let index = family.plannerLayers.firstIndex { $0.name == layer.name }!
+        guard index > 0 else { return false }
+        return try !BoundaryDescription(before: index, family, configuration).backward.isEmpty
     }
 
     /// Bytes in use at the worst moment of the last pass, weights included.
@@ -66,7 +80,11 @@ final class LayerProbe {
     func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) throws -> Pass {
         let batch = batch(samples, head)
         let input = try inputState(batch)
+        let kept = try keptBytes(batch)
         var result = run(batch, input)
+        result.savedBytes = kept.saved
+        result.heldInputBytes = kept.heldInput
+        result.transientBytes -= kept.saved
         var passes = result.forwardSeconds + result.backwardSeconds > Self.longPassSeconds ? [result] : []
         let start = MonotonicClock.seconds
         repeat {
@@ -82,33 +100,66 @@ final class LayerProbe {
     private static let mostRepetitions = 25
     private static let longPassSeconds = 0.2
 
-    private func run(_ batch: MicroBatch, _ input: HiddenState?) -> Pass {
-        let input = input.map(withLeaves)
+    /// Bytes that live on between forward and backward when nobody holds the layer's result, and how many more when
+    /// nobody holds its input either.
+    private func keptBytes(_ batch: MicroBatch) throws -> (saved: Int, heldInput: Int) {
+        let before = liveBytes
+        let (roots, saved) = try keptBesideInput(batch)
+        let both = withExtendedLifetime(roots) { liveBytes - before }
+        return (saved, both - saved)
+    }
+
+    /// What hangs on the roots of backward while the input is held as well: the roots, and the bytes without the input.
+    private func keptBesideInput(_ batch: MicroBatch) throws -> (Roots, Int) {
+        let before = liveBytes
+        let input = try inputState(batch)
+        let inputBytes = liveBytes - before
+        let roots = roots(batch, isBehindTrained ? input.map(withLeaves) : input)
+        return withExtendedLifetime((input, roots)) { (roots, liveBytes - before - inputBytes) }
+    }
+
+    /// Where backward would begin: what hangs on it is what it needs.
+    private enum Roots {
+        case loss(Loss)
+        case nodes([Node])
+    }
+
+    private func roots(_ batch: MicroBatch, _ input: HiddenState?) -> Roots {
+        let (state, loss) = forward(batch, input)
+        return loss.map { .loss($0) }
+            ?? .nodes(state.tensors(of: configuration.technique.gradientLane).compactMap(\.node))
+    }
+
+    private func forward(_ batch: MicroBatch, _ input: HiddenState?) -> (HiddenState, Loss?) {
         let keys =
             dropout > 0 || configuration.technique.ownDropout > 0
             ? DropoutKeys(probability: dropout, seed: seed, epoch: 1, sampleIDs: batch.sampleIDs) : nil
-        ledger.resetPeaks()
-        let before = liveBytes
-        let forwardStart = MonotonicClock.seconds
         let state = model.forward(input, batch, dropout: keys)
         let loss = model.head.map {
             $0.loss(
                 model.logits(state, batch, dropout: keys), batch.targets,
                 weight: 1 / Float(batch.targets.termCount))
         }
+        return (state, loss)
+    }
+
+    private func run(_ batch: MicroBatch, _ input: HiddenState?) -> Pass {
+        let input = isBehindTrained ? input.map(withLeaves) : input
+        ledger.resetPeaks()
+        let before = liveBytes
+        let forwardStart = MonotonicClock.seconds
+        let (state, loss) = forward(batch, input)
         let forwardSeconds = MonotonicClock.seconds - forwardStart
-        let saved = liveBytes - before
         let roots = loss.map { [$0.root] } ?? state.tensors(of: configuration.technique.gradientLane)
         let seeds = loss.map { [$0.seed] } ?? roots.map { random($0.rows, $0.columns, .gradients) }
         let backwardStart = MonotonicClock.seconds
         TensorCore.backward(from: roots, seeds: seeds)
         let backwardSeconds = MonotonicClock.seconds - backwardStart
-        let transient = ledger.peakTotalBytes - before - saved
+        let used = ledger.peakTotalBytes - before
         // The input and the result belong to a pass until its end, as they do in training.
         return withExtendedLifetime((input, state)) {
             Pass(
-                forwardSeconds: forwardSeconds, backwardSeconds: backwardSeconds, savedBytes: saved,
-                transientBytes: transient)
+                forwardSeconds: forwardSeconds, backwardSeconds: backwardSeconds, transientBytes: used)
         }
     }
 
@@ -158,12 +209,20 @@ final class LayerProbe {
         }
         let hasDecoderInput = family.stacks.count > 1
         let decoderInputs = hasDecoderInput ? samples.map { draw($0.target, below: known) } : []
+        // A decoder-only language model predicts from the last rows of each sample.
+        var targetRows: [Int]?
+        if head == .languageModel, !hasDecoderInput {
+            var end = 0
+            targetRows = samples.flatMap { sample in
+                end += sample.source
+                return end - min(sample.target, sample.source)..<end
+            }
+        }
         let targets: Targets =
             switch head {
             case .languageModel:
                 .tokens(
-                    draw((hasDecoderInput ? decoderInputs : inputs).reduce(0) { $0 + $1.count }, below: known)
-                )
+                    draw(targetRows?.count ?? decoderInputs.reduce(0) { $0 + $1.count }, below: known))
             case .classification(let count): .classes(draw(samples.count, below: count))
             case .regression: .scores([Float](repeating: 0.5, count: samples.count))
             }
@@ -174,6 +233,6 @@ final class LayerProbe {
                 let border = configuration.pooling == .pair ? input.count / 2 : input.count
                 return input.indices.map { $0 < border ? 0 : 1 }
             },
-            decoderInputs: decoderInputs, targets: targets)
+            decoderInputs: decoderInputs, targets: targets, targetRows: targetRows)
     }
 }

@@ -38,7 +38,8 @@ public struct Profiler: Sendable {
     ///
     /// - Parameters:
     ///   - sourceLengths: tokens of each sample's input, of all samples or of some that stand for them.
-    ///   - targetLengths: tokens of each sample's target; empty for models without a decoder behind an encoder.
+    ///   - targetLengths: tokens of each sample's target, for a decoder-only language model those to predict; empty where the
+    ///     task is not text.
     ///   - peakTokens: what `PeakTokens` found; empty to plan for samples of mean length.
     ///   - memoryBudget: bytes that training may use on this rank; nil for no limit. Measuring keeps to it, and to the
     ///     memory available, by leaving out micro-batches that would go beyond on any rank.
@@ -54,18 +55,19 @@ public struct Profiler: Sendable {
             miniBatchSize: miniBatchSize, tokensPerSample: lengths.mean.source + lengths.mean.target)
         let limit = min(memoryBudget ?? host.availableMemoryBytes, host.availableMemoryBytes)
         var measured: [LayerKind: MeasuredLayer] = [:]
-        for layer in family.plannerLayers where measured[LayerKind(layer)] == nil {
+        let kinds = try family.plannerLayers.map(kind)
+        for (layer, kind) in zip(family.plannerLayers, kinds) where measured[kind] == nil {
             let measurement = try measure(layer, lengths, sizes, limit: limit, world)
             sizes = Array(sizes.prefix(measurement.passes.count))
-            measured[LayerKind(layer)] = measurement
+            measured[kind] = measurement
         }
         let links = try LinkProbe.measure(world)
         let device = DeviceProfile(
             rank: world.rank, host: host.host, coreCount: host.coreCount,
             memoryBytes: host.availableMemoryBytes, memoryBudgetBytes: memoryBudget, blasCore: host.blasCore,
             microBatchSizes: sizes,
-            layers: family.plannerLayers.map { measured[LayerKind($0)]!.times(sizeCount: sizes.count) })
-        let layers = try layerProfiles(measured, sizes: sizes, lengths.mean)
+            layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count) })
+        let layers = try layerProfiles(kinds.map { measured[$0]! }, sizes: sizes, lengths.mean)
         return try Self.share(device, layers, links, lengths.mean, peakTokens, world)
     }
 
@@ -90,16 +92,19 @@ public struct Profiler: Sendable {
 
     // MARK: Layers
 
-    /// Layers that cost the same: of one kind and with the same number of steps, as a decoder's first block also looks
-    /// its tokens up.
+    /// Layers that cost the same: of one kind, with the same number of steps, as a decoder's first block also looks its
+    /// tokens up, and alike in whether gradients go on from their input, as a first block's do not behind a frozen
+    /// embedding.
     private struct LayerKind: Hashable {
         let kind: PlannerLayer.Kind
         let stepCount: Int
+        let isBehindTrained: Bool
+    }
 
-        init(_ layer: PlannerLayer) {
-            kind = layer.kind
-            stepCount = layer.steps.count
-        }
+    private func kind(_ layer: PlannerLayer) throws -> LayerKind {
+        LayerKind(
+            kind: layer.kind, stepCount: layer.steps.count,
+            isBehindTrained: try LayerProbe.isBehindTrained(layer, family, model))
     }
 
     /// A kind of layer on this rank, with one pass for each size that fitted.
@@ -137,13 +142,13 @@ public struct Profiler: Sendable {
     }
 
     private func layerProfiles(
-        _ measured: [LayerKind: MeasuredLayer], sizes: [Int], _ mean: TokenCounts
+        _ measured: [MeasuredLayer], sizes: [Int], _ mean: TokenCounts
     ) throws -> [LayerProfile] {
         let layers = family.plannerLayers
         let shared = try sharedParameters()
         let (last, samples) = (sizes.count - 1, Double(sizes[sizes.count - 1]))
         return try layers.enumerated().map { index, layer in
-            let layerMeasured = measured[LayerKind(layer)]!
+            let layerMeasured = measured[index]
             let boundary =
                 index + 1 < layers.count
                 ? try BoundaryDescription(before: index + 1, family, model) : nil
@@ -154,6 +159,7 @@ public struct Profiler: Sendable {
                 backwardBytesPerToken: Self.bytesPerToken(boundary?.backward ?? [], family),
                 savedBytesPerSample: Double(layerMeasured.passes[last].savedBytes) / samples,
                 transientBytesPerSample: Double(layerMeasured.passes[last].transientBytes) / samples,
+                heldInputBytesPerSample: Double(layerMeasured.passes[last].heldInputBytes) / samples,
                 sharedParameters: shared[index], cacheBytesPerSample: try cacheBytes(layer, mean))
         }
     }
@@ -162,9 +168,9 @@ public struct Profiler: Sendable {
     private func sharedParameters() throws -> [[LayerProfile.SharedParameter]] {
         let inventories = try family.plannerLayers.map { layer in
             let (trainable, frozen) = try StageModel.inventory(family, model, steps: layer.steps)
-            func parameters(_ declarations: [ParameterBucket.Declaration], _ isTrainable: Bool) -> [
-                LayerProfile.SharedParameter
-            ] {
+            func parameters(_ declarations: [ParameterBucket.Declaration], _ isTrainable: Bool)
+                -> [LayerProfile.SharedParameter]
+            {
                 declarations.map {
                     .init(
                         name: $0.name, bytes: $0.count * MemoryLayout<Float>.stride, isTrainable: isTrainable)

@@ -3,7 +3,8 @@ import Support
 
 /// How long the samples of a data set are, and micro-batches that stand for them.
 public struct SampleLengths: Sendable {
-    /// Tokens of one sample; `target` is 0 for models without a decoder behind an encoder.
+    /// Tokens of one sample: its input and its target, for a decoder-only language model all tokens and those to predict.
+    /// `target` is 0 where the task is not text.
     public struct Sample: Sendable, Equatable {
         public var source: Int
         public var target: Int
@@ -22,7 +23,7 @@ public struct SampleLengths: Sendable {
 
     /// - Parameters:
     ///   - sources: tokens of each sample's input.
-    ///   - targets: tokens of each sample's target, in the same order; empty without a decoder behind an encoder.
+    ///   - targets: tokens of each sample's target, in the same order; empty where `Sample.target` is 0.
     /// - Throws: a configuration failure when there is no sample, or one without tokens.
     public init(sources: [Int], targets: [Int]) throws {
         guard let longestSource = sources.max() else {

@@ -22,7 +22,8 @@ final class BoundaryExchange {
     private var samples: [Int] = []
     private var tokenCount: (Int, StackKind) -> Int = { _, _ in 0 }
     private var movesMemory = true
-    private var sends: [Request] = []
+    /// Requests of each send that may still be on its way, the oldest first.
+    private var sends: [[Request]] = []
     private var queues: [Direction: ReceiveQueue] = [:]
 
     init(
@@ -94,12 +95,20 @@ final class BoundaryExchange {
 
     /// Waits until everything sent is under way or gone.
     func finish() throws {
-        for request in sends { try request.wait() }
+        for request in sends.joined() { try request.wait() }
         sends = []
     }
 
-    /// Lets the library move what is outstanding, and forgets what is done.
-    func progress() throws { sends = try sends.filter { !(try $0.test()) } }
+    /// Lets the library move what is outstanding, and forgets what is done. A stage that waits for nobody's gradients could
+    /// otherwise run ahead and fill its memory with what the next one has not taken.
+    private func progress() throws {
+        sends = try sends.map { try $0.filter { !(try $0.test()) } }.filter { !$0.isEmpty }
+        while sends.count > Self.mostSends { for request in sends.removeFirst() { try request.wait() } }
+    }
+
+    /// Micro-batches that may be under way to the neighbours at once, in both directions together. The neighbours post two
+    /// receives ahead in each, so nobody waits for one who waits for him.
+    private static let mostSends = 4
 
     // MARK: Receiving
 
@@ -175,6 +184,7 @@ final class BoundaryExchange {
         guard !payload.isEmpty else { return }
         let neighbour = placement.stageIndex + (direction == .forward ? 1 : -1)
         let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
+        var requests: [Request] = []
         for (rank, common) in placement.overlaps(
             slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
         {
@@ -186,9 +196,10 @@ final class BoundaryExchange {
                 target.update(from: tensors[index].pointer + skipped[index] * columns, count: count * columns)
                 target += count * columns
             }
-            sends.append(
+            requests.append(
                 try communicator.world.immediateSend(message, to: rank, tag: direction.rawValue))
         }
+        sends.append(requests)
         try progress()
     }
 

@@ -1,6 +1,22 @@
 import MPI
 import TensorCore
 
+/// A message that is sent from where its numbers are: they must not change before it has left.
+final class FloatView: MessageBuffer {
+    private let storage: Storage
+    private let range: Range<Int>
+
+    init(_ storage: Storage, _ range: Range<Int>) {
+        self.storage = storage
+        self.range = range
+    }
+
+    var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(
+            start: storage.pointer + range.lowerBound, count: range.count * MemoryLayout<Float>.stride)
+    }
+}
+
 /// A message under way, or received: memory on the ledger that MPI reads or writes.
 final class FloatMessage: MessageBuffer {
     let storage: Storage

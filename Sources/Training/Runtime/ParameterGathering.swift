@@ -69,8 +69,9 @@ enum ParameterGathering {
             let values = rank == owner ? own!.parameters.tensor(declaration.name)! : nil
             for start in stride(from: 0, to: declaration.count, by: pieceCount) {
                 let count = min(pieceCount, declaration.count - start)
-                let piece = FloatMessage(count: count, ledger: session.ledger)
-                if let values { piece.storage.pointer.update(from: values.pointer + start, count: count) }
+                let piece: any MessageBuffer =
+                    values.map { FloatView($0.storage, $0.offset + start..<$0.offset + start + count) }
+                    ?? FloatMessage(count: count, ledger: session.ledger)
                 if owner != 0 {
                     let request =
                         rank == 0
@@ -80,17 +81,20 @@ enum ParameterGathering {
                 }
                 guard rank == 0, failure == nil else { continue }
                 // After a failure the pieces still arrive: nobody is left waiting with one.
-                do { try body(UnsafeBufferPointer(start: piece.storage.pointer, count: count)) } catch {
+                do {
+                    try withExtendedLifetime(piece) {
+                        try body(UnsafeBufferPointer(piece.bytes.assumingMemoryBound(to: Float.self)))
+                    }
+                } catch {
                     failure = error
                 }
-                withExtendedLifetime(piece) {}
             }
         }
         try session.world.agree { if let failure { throw failure } }
     }
 
-    /// Floats of a piece.
-    private static let pieceCount = 4 << 20
+    /// Floats of a piece: small beside any model.
+    private static let pieceCount = 4 << 10
 
     /// Copies the values that a stage holds out of a complete model: the way back, for an evaluation through the stages.
     static func scatter(from complete: StageModel, into stage: StageModel) {

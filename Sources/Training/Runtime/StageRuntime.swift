@@ -164,7 +164,9 @@ final class StageRuntime {
         recorder?.end()
         if case .loss(let loss) = roots { result.lossSum += loss.sum }
         inFlight[m] = InFlight(
-            batch: batch, keys: keys, input: input, state: state, roots: recomputes ? nil : roots)
+            batch: batch, keys: keys, input: input,
+            // Where there is a loss, nobody asks for the state again.
+            state: placement.isLastStage && weight != nil ? nil : state, roots: recomputes ? nil : roots)
     }
 
     private func backward(_ m: Int, weight: Float) {
