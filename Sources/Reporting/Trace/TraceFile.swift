@@ -33,13 +33,15 @@ public enum TraceFile {
             out += Array(event.text().utf8)
         }
         for rank in group.ranks { for event in metadata(rank, group) { put(event) } }
-        // What lies within another stretch follows it.
-        let sorted = group.spans.sorted {
-            ($0.rank, $0.lane.rawValue, $0.start, $1.seconds) < (
-                $1.rank, $1.lane.rawValue, $1.start, $0.seconds
+        // What lies within another stretch follows it. Of two that look alike it is the one that was recorded first, as it
+        // ended first.
+        let sorted = group.spans.enumerated().map { index, span in
+            (
+                span: span,
+                key: (span.rank, span.lane.rawValue, nanoseconds(span.start), -nanoseconds(span.end), -index)
             )
-        }
-        for span in sorted { put(event(span, group.origin)) }
+        }.sorted { $0.key < $1.key }
+        for (span, _) in sorted { put(event(span, group.origin)) }
         return out
     }
 
