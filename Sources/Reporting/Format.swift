@@ -35,6 +35,9 @@ public enum Format {
         return "\(hours / 24) d \(twoDigits(hours % 24)) h"
     }
 
+    /// A duration to compare with others: "0.57 ms", "1204.00 ms".
+    public static func milliseconds(_ seconds: Double) -> String { fixed(seconds * 1000, 2) + " ms" }
+
     /// A rate: "3.42 samples/s", "812 tokens/s", "12.3k tokens/s".
     public static func rate(_ perSecond: Double, _ unit: String) -> String {
         guard perSecond.isFinite else { return "? \(unit)/s" }

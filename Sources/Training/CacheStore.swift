@@ -38,7 +38,9 @@ final class CacheStore {
     /// epoch reads.
     func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
         guard keeps(split) else { return nil }
-        return file.map { CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger) }
+        return file.map {
+            CacheRecorder($0, split, dataset, thread: thread, ledger: session.ledger, trace: session.trace)
+        }
     }
 
     /// Gives every rank all layers of the samples of its slots. Collective over the world.

@@ -40,27 +40,39 @@ final class CachedPhase {
         let miniBatches = session.order(
             sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
         ).miniBatches(epoch: epoch).prefix(state.plannedSteps - state.completedSteps)
-        let reader = CacheReader(file, .train, builder, thread: thread, ledger: session.ledger)
+        let trace = session.trace
+        let reader = CacheReader(file, .train, builder, thread: thread, ledger: session.ledger, trace: trace)
         let gradients = model.parameters.gradients
-        try forEachBatch(Array(miniBatches), reader) { samples, own, activations in
+        let steps = (epoch: epoch, first: state.completedSteps + 1)
+        try forEachBatch(Array(miniBatches), reader, steps: steps) { samples, own, activations in
             let start = MonotonicClock.seconds
             model.parameters.zeroGradients()
             var lossSum = 0.0
-            if !own.isEmpty {
+            let loss = trace.measure(.forward(0)) { () -> Loss? in
+                guard !own.isEmpty else { return nil }
                 let batch = builder.batch(own)
                 let keys = dropout?(own)
                 let hidden = model.forward(batch, dropout: keys) { activations($0, $1) }
-                let loss = model.head!.loss(
+                return model.head!.loss(
                     model.logits(hidden, batch, dropout: keys), batch.targets,
                     weight: 1 / Float(builder.termCount(samples)))
+            }
+            trace.measure(.backward(0)) {
+                guard let loss else { return }
                 backward(from: [loss.root], seeds: [loss.seed])
                 lossSum = loss.sum
             }
-            try session.world.allReduceSum(
-                UnsafeMutableBufferPointer(start: gradients.pointer, count: gradients.count))
-            lossSum = try session.world.allReduceSum(lossSum)
+            let isAlone = session.world.size == 1
+            try trace.measure(.allReduceGradients, bytes: isAlone ? nil : gradients.count * 4) {
+                try session.world.allReduceSum(
+                    UnsafeMutableBufferPointer(start: gradients.pointer, count: gradients.count))
+            }
+            lossSum = try trace.measure("loss", .allReduce) { try session.world.allReduceSum(lossSum) }
             let rate = state.learningRate
-            state.step(model.parameters, squaredNorm: ck_sum_squares(gradients.pointer, gradients.count))
+            trace.measure(.optimizerStep) {
+                state.step(
+                    model.parameters, squaredNorm: ck_sum_squares(gradients.pointer, gradients.count))
+            }
             try reporter.step(
                 epoch: epoch, step: state.completedSteps, phase: .cached,
                 loss: lossSum / Double(builder.termCount(samples)), learningRate: rate,
@@ -76,7 +88,8 @@ final class CachedPhase {
     func predict(_ dataset: TokenizedDataset) throws -> Predictions? {
         let builder = try session.builder(dataset)
         let miniBatches = session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1)
-        let reader = CacheReader(file, .validation, builder, thread: thread, ledger: session.ledger)
+        let reader = CacheReader(
+            file, .validation, builder, thread: thread, ledger: session.ledger, trace: session.trace)
         var predictions = Predictions()
         try session.ledger.withoutRecording {
             try forEachBatch(miniBatches, reader) { _, own, activations in
@@ -90,18 +103,27 @@ final class CachedPhase {
     }
 
     /// Calls `body` with each mini-batch, this rank's samples of it, and their activations, read ahead.
+    ///
+    /// - Parameter steps: the epoch and the first step's number where the mini-batches are trained.
     private func forEachBatch(
-        _ miniBatches: [[Int]], _ reader: CacheReader,
+        _ miniBatches: [[Int]], _ reader: CacheReader, steps: (epoch: Int, first: Int)? = nil,
         _ body: ([Int], [Int], CacheReader.Activations) throws -> Void
     ) throws {
         let rank = session.world.rank
         let own = miniBatches.map { samples in
             samples.indices.filter { owners[$0] == rank }.map { samples[$0] }
         }
-        for samples in own.prefix(Self.readAhead) { reader.request(samples) }
+        func request(_ index: Int) {
+            guard index < own.count else { return }
+            reader.request(own[index], step: steps.map { $0.first + index })
+        }
+        let trace = session.trace
+        for index in 0..<Self.readAhead { request(index) }
         for (index, samples) in miniBatches.enumerated() {
-            let activations = try reader.next(own[index])
-            if index + Self.readAhead < own.count { reader.request(own[index + Self.readAhead]) }
+            if let steps { trace.beginStep(steps.first + index, epoch: steps.epoch) }
+            defer { trace.endStep() }
+            let activations = try trace.measure("cache", .cacheWait) { try reader.next(own[index]) }
+            request(index + Self.readAhead)
             try body(samples, own[index], activations)
         }
     }

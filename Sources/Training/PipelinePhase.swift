@@ -39,10 +39,11 @@ final class PipelinePhase {
         let pipeline = PipelineCommunicator(try session.world.duplicate(name: "pipeline"))
         exchange = try place.map {
             try BoundaryExchange(
-                $0, pipeline, family: family, session.modelConfiguration, ledger: session.ledger)
+                $0, pipeline, family: family, session.modelConfiguration, ledger: session.ledger,
+                trace: session.trace)
         }
         if let place, let model, let exchange {
-            runtime = StageRuntime(model, place, exchange)
+            runtime = StageRuntime(model, place, exchange, trace: session.trace)
         } else {
             runtime = nil
         }
@@ -67,24 +68,33 @@ final class PipelinePhase {
     ) throws {
         let builder = try session.builder(dataset)
         let dropout = session.dropout(epoch: epoch)
+        let trace = session.trace
         for samples in session.order(
             sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
         ).miniBatches(epoch: epoch) where !state.isFinished {
             let start = MonotonicClock.seconds
+            trace.beginStep(state.completedSteps + 1, epoch: epoch)
+            defer { trace.endStep() }
             model?.parameters.zeroGradients()
             let result = try runtime?.train(
                 samples: samples, builder: builder, dropout: dropout, recorder: recorder)
-            try synchronizer?.synchronize()
+            if let synchronizer {
+                try trace.measure(.allReduceGradients, bytes: synchronizer.groupBytes) {
+                    try synchronizer.synchronize()
+                }
+            }
             // One sum over the world: the loss, each parameter's share of the squared norm once, and whether a disk failed.
             var totals = [
                 result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0,
                 recorder?.hasFailed == true ? 1 : 0,
             ]
-            try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
+            try trace.measure("totals", .allReduce) {
+                try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
+            }
             if totals[2] > 0 { break }
             let rate = state.learningRate
             if let model {
-                state.step(model.parameters, squaredNorm: totals[1])
+                trace.measure(.optimizerStep) { state.step(model.parameters, squaredNorm: totals[1]) }
             } else {
                 state.skip()
             }

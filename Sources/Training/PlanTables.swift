@@ -71,4 +71,4 @@ extension Plan {
     }
 }
 
-private func milliseconds(_ seconds: Double) -> String { Format.fixed(seconds * 1000, 2) + " ms" }
+private func milliseconds(_ seconds: Double) -> String { Format.milliseconds(seconds) }

@@ -33,7 +33,9 @@ public struct RunDirectory: Sendable {
         let directory = RunDirectory(path: path, cachePath: cachePath, isRenamed: path != wanted)
         try world.onRoot {
             if overwrite {
-                for name in ["metrics.jsonl", "profile.json"] { try removeFile(path + "/" + name) }
+                for name in ["metrics.jsonl", "profile.json", "trace.json", "report.html"] {
+                    try removeFile(path + "/" + name)
+                }
             }
             try writeFileAtomically(
                 experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
@@ -57,6 +59,8 @@ public struct RunDirectory: Sendable {
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         return path
     }
+
+    var tracePath: String { path + "/trace.json" }
 
     /// A rank's cache file.
     func cacheFile(rank: Int) -> String {

@@ -4,7 +4,7 @@ import TextData
 
 /// Tells the person at the terminal and the metrics log how a run goes. Silent on all ranks but 0.
 public final class RunReporter {
-    public enum Phase: String { case pipeline, cached }
+    typealias Phase = TrainingPhase
 
     private let log: MetricsLog?
     private let progress: ProgressLine?

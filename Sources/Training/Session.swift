@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Reporting
 import Support
 import TensorCore
 import TextData
@@ -12,6 +13,8 @@ import TextData
 public final class Session {
     public let world: Communicator
     public let ledger = Ledger()
+    /// What this rank did and when; records only within the steps of a training run.
+    let trace: TraceRecorder
     public let experiment: Experiment
     public let model: ModelFiles
     /// The task with its tokenizer; on rank 0 only.
@@ -41,6 +44,7 @@ public final class Session {
         world: consuming Communicator, experimentPath: String, overrides: [String], data: Data,
         adjust: (inout Experiment) throws -> Void = { _ in }
     ) throws {
+        trace = TraceRecorder(rank: world.rank)
         self.world = world
         let resolved = try self.world.fromRoot {
             var experiment = try Experiment(contentsOf: experimentPath, overrides: overrides)

@@ -13,6 +13,7 @@ public final class Trainer {
     private let directory: RunDirectory
     private let choice: PlanChooser.Choice
     private let reporter: RunReporter
+    private let traceLog: TraceLog
     private let family: any ModelFamily
     private let train: TokenizedDataset
     /// The stages and their optimizer; given up when the cached epochs need them no more.
@@ -45,6 +46,10 @@ public final class Trainer {
             try RunReporter(directory: isRoot ? directory.path : nil, start: session.start)
         }
         self.reporter = reporter
+        let host = hosts[session.world.rank].host
+        traceLog = try TraceLog(
+            session, path: directory.tracePath,
+            label: choice.plan.label(ofRank: session.world.rank) + " on \(host)")
         reporter.peakBytes = { session.ledger.peakTotalBytes }
         try session.world.onRoot {
             try writeFileAtomically(
@@ -59,7 +64,28 @@ public final class Trainer {
     }
 
     /// Trains. Collective over the world.
+    ///
+    /// A run that fails still leaves the trace of what it did: of all ranks when they fail together, otherwise what rank 0
+    /// has of its own.
     public func run() throws -> Summary {
+        do {
+            return try trainToTheEnd()
+        } catch {
+            do {
+                if (error as? Failure)?.isShared == true {
+                    try traceLog.write()
+                } else if session.world.rank == 0 {
+                    try traceLog.writeAlone()
+                }
+            } catch let second {
+                // What ended the run is told by whoever called; this comes on top of it.
+                reporter.note("the trace of the failed run is lost: \(second)")
+            }
+            throw error
+        }
+    }
+
+    private func trainToTheEnd() throws -> Summary {
         let start = try preparePipeline()
         let (metrics, stepCount) =
             if let technique = cachedTechnique { try trainWithCache(technique, start.residual) } else {
@@ -155,8 +181,9 @@ public final class Trainer {
 
         let start = MonotonicClock.seconds
         let owners = CachedPhase.owners(choice.plan, speeds: choice.speeds(worldSize: session.world.size))
-        let (file, bytes) = try store.redistribute(
-            owners: owners, stepCount: min(stepsPerEpoch, state.completedSteps))
+        let (file, bytes) = try session.trace.measureAlways("redistribution", .redistribution) {
+            try store.redistribute(owners: owners, stepCount: min(stepsPerEpoch, state.completedSteps))
+        }
         let moved = try session.world.allReduceSum(Int64(bytes))
         let seconds = MonotonicClock.seconds - start
         reporter.note(
@@ -166,6 +193,7 @@ public final class Trainer {
             "redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
 
         let cached = CachedPhase(session, complete, file, thread: store.thread, owners: owners)
+        session.trace.beginPhase(completedSteps: state.completedSteps)
         var epoch = 2
         while !state.isFinished {
             metrics = try cachedEpoch(epoch, cached, complete, state) ?? metrics
@@ -190,15 +218,20 @@ public final class Trainer {
     ) throws -> Metrics? {
         let start = MonotonicClock.seconds
         session.ledger.activity = "epoch \(epoch) from the cache"
-        let waited = try cached.trainEpoch(epoch, train, state, reporter: reporter)
+        let waited = try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
+            try cached.trainEpoch(epoch, train, state, reporter: reporter)
+        }
         try reporter.epoch(
             epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
-        let predictions =
-            if let pipeline { try predictThroughStages(pipeline, complete, validation) } else {
+        let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
+            if let pipeline {
+                try predictThroughStages(pipeline, complete, validation)
+            } else {
                 try cached.predict(validation)
             }
+        }
         return try evaluate(predictions, validation, epoch, since: evaluationStart)
     }
 
@@ -207,14 +240,18 @@ public final class Trainer {
         _ epoch: Int, _ pipeline: PipelinePhase, _ state: TrainingState, cache: CacheStore?
     ) throws -> Metrics? {
         let start = MonotonicClock.seconds
-        try pipeline.trainEpoch(
-            epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter)
+        try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
+            try pipeline.trainEpoch(
+                epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter)
+        }
         try reporter.epoch(epoch, phase: .pipeline, seconds: MonotonicClock.seconds - start)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
-        let predictions = try pipeline.predict(
-            validation, writes: session.validatesByWriting,
-            recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
+        let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
+            try pipeline.predict(
+                validation, writes: session.validatesByWriting,
+                recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
+        }
         return try evaluate(predictions, validation, epoch, since: evaluationStart)
     }
 
@@ -285,24 +322,30 @@ public final class Trainer {
         }
     }
 
-    /// Saves what the stages hold, each handing on its own. Collective over the world.
+    /// Saves what the stages hold, each handing on its own, and the trace. Collective over the world.
     private func save(_ pipeline: PipelinePhase) throws {
         let declarations = try StageModel.declarations(family, session.modelConfiguration, steps: allSteps)
-        let writer = try makeWriter(declarations)
-        try ParameterGathering.stream(
-            declarations, from: pipeline.model, plan: choice.plan, session: session
-        ) { try writer!.append($0) }
-        try session.world.onRoot { try writer!.finish() }
+        try session.trace.measureAlways("save", .save) {
+            let writer = try makeWriter(declarations)
+            try ParameterGathering.stream(
+                declarations, from: pipeline.model, plan: choice.plan, session: session
+            ) { try writer!.append($0) }
+            try session.world.onRoot { try writer!.finish() }
+        }
+        try traceLog.write()
     }
 
-    /// Saves a complete model, which rank 0 has as every other. Collective over the world.
+    /// Saves a complete model, which rank 0 has as every other, and the trace. Collective over the world.
     private func save(_ complete: StageModel) throws {
-        let writer = try makeWriter(complete.parameters.declarations)
-        try session.world.onRoot {
-            let values = complete.parameters.values
-            try writer!.append(UnsafeBufferPointer(start: values.pointer, count: values.count))
-            try writer!.finish()
+        try session.trace.measureAlways("save", .save) {
+            let writer = try makeWriter(complete.parameters.declarations)
+            try session.world.onRoot {
+                let values = complete.parameters.values
+                try writer!.append(UnsafeBufferPointer(start: values.pointer, count: values.count))
+                try writer!.finish()
+            }
         }
+        try traceLog.write()
     }
 
     /// Begins the adapter's files; nil but on rank 0. Collective over the world.

@@ -1,6 +1,7 @@
 import Foundation
 import Launching
 import Planning
+import Reporting
 import Support
 import Testing
 
@@ -376,5 +377,15 @@ import Testing
         if kibibytes > 100 { #expect(log.events("epoch").count == 1) }
         #expect(log.events("end").isEmpty)
         _ = try JSONValue(contentsOf: "\(workshop.path)/run/plan.json")
+        // What the ranks did up to the failure is there, and a page can be made of it.
+        let trace = try TraceFile.read("\(workshop.path)/run/trace.json")
+        #expect(trace.map(\.ranks) == [Array(0..<ranks)])
+        for rank in 0..<ranks {
+            #expect(trace[0].spans.contains { $0.rank == rank && $0.name == "F0" && $0.arguments.step == 1 })
+        }
+        let report = try workshop.run(["report", "\(workshop.path)/run"])
+        #expect(report.status == 0, "\(report.errors)")
+        let page = String(decoding: try workshop.read("run/report.html"), as: UTF8.self)
+        #expect(page.contains("This run did not come to its end"))
     }
 }

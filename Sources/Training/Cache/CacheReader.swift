@@ -1,4 +1,5 @@
 import Models
+import Reporting
 import Support
 import TensorCore
 import TextData
@@ -10,6 +11,7 @@ final class CacheReader {
     private let thread: IOThread
     private let builder: BatchBuilder
     private let ledger: Ledger
+    private let trace: TraceRecorder
     private var ahead: [Pending] = []
     /// Seconds that computing waited for the disk.
     private(set) var waitedSeconds = 0.0
@@ -32,11 +34,15 @@ final class CacheReader {
         let samples: [Int]
         let activations: Activations
         let ticket: IOThread.Ticket
+        /// The step that it is for, if that is recorded.
+        let recordedStep: Int?
     }
 
     init(
-        _ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread, ledger: Ledger
+        _ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread,
+        ledger: Ledger, trace: TraceRecorder
     ) {
+        self.trace = trace
         self.file = file
         self.split = split
         self.builder = builder
@@ -50,7 +56,9 @@ final class CacheReader {
     }
 
     /// Starts reading a batch. Batches are taken in the order in which they were requested.
-    func request(_ samples: [Int]) {
+    ///
+    /// - Parameter step: the step that it is for; nil in an evaluation.
+    func request(_ samples: [Int], step: Int?) {
         let (file, split) = (self.file, self.split)
         let blocks = file.shape.stacks.map { stack in
             let tokens = samples.reduce(0) { $0 + builder.tokenCount($1, stack.stack) }
@@ -79,7 +87,7 @@ final class CacheReader {
         ahead.append(
             Pending(
                 samples: samples, activations: Activations(blocks: blocks, hiddenSize: file.shape.hiddenSize),
-                ticket: ticket))
+                ticket: ticket, recordedStep: step.flatMap { trace.isRecorded(step: $0) ? $0 : nil }))
     }
 
     /// The activations of the batch requested first.
@@ -89,6 +97,10 @@ final class CacheReader {
         let start = MonotonicClock.seconds
         try pending.ticket.wait()
         waitedSeconds += MonotonicClock.seconds - start
+        if let step = pending.recordedStep {
+            let bytes = pending.activations.blocks.reduce(0) { $0 + $1.block.count * 4 }
+            trace.add("read", .cacheRead, step: step, bytes: bytes, times: pending.ticket.times)
+        }
         return pending.activations
     }
 

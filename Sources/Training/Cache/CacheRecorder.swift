@@ -1,5 +1,6 @@
 import CKernels
 import Models
+import Reporting
 import Support
 import TensorCore
 import TextData
@@ -14,17 +15,27 @@ final class CacheRecorder: ActivationRecorder {
     private var batch: MicroBatch?
     private var buffers: [[Float]] = []
     private var bufferBytes = 0
-    private var outstanding: [(ticket: IOThread.Ticket, bytes: Int)] = []
+    private let trace: TraceRecorder
+    private var outstanding: [Write] = []
     /// What the disk answered, once it failed; nothing is written after that.
     private var failure: (any Error)?
+
+    /// Something on its way to the disk.
+    private struct Write {
+        let ticket: IOThread.Ticket
+        let bytes: Int
+        /// The step that made it, if that is recorded.
+        let recordedStep: Int?
+    }
 
     /// Micro-batches that may wait for the disk while another is computed, so that the memory is known beforehand.
     private static let mostOutstanding = 1
 
     init(
         _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
-        ledger: Ledger
+        ledger: Ledger, trace: TraceRecorder
     ) {
+        self.trace = trace
         self.file = file
         self.split = split
         self.dataset = dataset
@@ -68,8 +79,11 @@ final class CacheRecorder: ActivationRecorder {
             ledger.release(bufferBytes, .cache)
             return
         }
-        outstanding.append((thread.enqueue { try file.append(split, samples, activations) }, bufferBytes))
-        while outstanding.count > Self.mostOutstanding { waitForOldest() }
+        outstanding.append(
+            Write(
+                ticket: thread.enqueue { try file.append(split, samples, activations) }, bytes: bufferBytes,
+                recordedStep: trace.recordedStep))
+        while outstanding.count > Self.mostOutstanding { trace.measure("disk", .cacheWait) { waitForOldest() } }
     }
 
     /// Whether the disk has failed: all ranks must know before any of them stops.
@@ -78,14 +92,22 @@ final class CacheRecorder: ActivationRecorder {
     /// Returns when everything is written and would survive the end of this process; throws what the disk answered.
     func finish() throws {
         let file = self.file
-        if failure == nil { outstanding.append((thread.enqueue { try file.flush() }, 0)) }
-        while !outstanding.isEmpty { waitForOldest() }
+        if failure == nil {
+            let flush = thread.enqueue { try file.flush() }
+            outstanding.append(Write(ticket: flush, bytes: 0, recordedStep: nil))
+        }
+        trace.measureAlways("disk", .cacheWait) {
+            while !outstanding.isEmpty { waitForOldest() }
+        }
         if let failure { throw failure }
     }
 
     private func waitForOldest() {
-        let (ticket, bytes) = outstanding.removeFirst()
-        do { try ticket.wait() } catch { failure = failure ?? error }
-        ledger.release(bytes, .cache)
+        let write = outstanding.removeFirst()
+        do { try write.ticket.wait() } catch { failure = failure ?? error }
+        if let step = write.recordedStep {
+            trace.add("write", .cacheWrite, step: step, bytes: write.bytes, times: write.ticket.times)
+        }
+        ledger.release(write.bytes, .cache)
     }
 }

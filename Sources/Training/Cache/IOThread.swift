@@ -45,12 +45,17 @@ final class IOThread: @unchecked Sendable {
     final class Ticket: @unchecked Sendable {
         private let owner: IOThread
         private var outcome: Result<Void, any Error>?
+        /// When it ran, on `MonotonicClock`; known once it is done.
+        private(set) var times = 0.0...0.0
 
         fileprivate init(_ owner: IOThread) { self.owner = owner }
 
-        fileprivate func complete(_ result: Result<Void, any Error>) {
+        fileprivate func run(_ body: () throws -> Void) {
+            let start = MonotonicClock.seconds
+            let result = Result(catching: body)
             owner.locked {
                 outcome = result
+                times = start...MonotonicClock.seconds
                 pthread_cond_broadcast(owner.changed)
             }
         }
@@ -68,7 +73,7 @@ final class IOThread: @unchecked Sendable {
     func enqueue(_ body: @escaping @Sendable () throws -> Void) -> Ticket {
         let ticket = Ticket(self)
         locked {
-            queue.append { ticket.complete(Result(catching: body)) }
+            queue.append { ticket.run(body) }
             pthread_cond_broadcast(changed)
         }
         return ticket

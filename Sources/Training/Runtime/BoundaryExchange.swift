@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Reporting
 import Support
 import TensorCore
 
@@ -15,6 +16,7 @@ final class BoundaryExchange {
     private let placement: Placement
     private let communicator: PipelineCommunicator
     private let ledger: Ledger
+    private let trace: TraceRecorder
     /// What crosses the boundary before this stage, and the one after it.
     private let incoming: BoundaryDescription?
     private let outgoing: BoundaryDescription?
@@ -28,8 +30,9 @@ final class BoundaryExchange {
 
     init(
         _ placement: Placement, _ communicator: PipelineCommunicator, family: any ModelFamily,
-        _ configuration: StageModel.Configuration, ledger: Ledger
+        _ configuration: StageModel.Configuration, ledger: Ledger, trace: TraceRecorder
     ) throws {
+        self.trace = trace
         self.placement = placement
         self.communicator = communicator
         self.ledger = ledger
@@ -115,8 +118,15 @@ final class BoundaryExchange {
     /// Receives of one direction: those posted, and the micro-batches still to post.
     private struct ReceiveQueue {
         var pending: [Int]
-        var posted:
-            [(microBatch: Int, parts: [(request: Request, message: FloatMessage, slots: Range<Int>)])] = []
+        var posted: [(microBatch: Int, parts: [PostedReceive])] = []
+    }
+
+    /// A receive of the rows that this rank and one of the neighbouring stage both take.
+    private struct PostedReceive {
+        let rank: Int
+        let request: Request
+        let message: FloatMessage
+        let slots: Range<Int>
     }
 
     /// Receives posted ahead in each direction: one in use, one arriving.
@@ -133,14 +143,14 @@ final class BoundaryExchange {
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)
             let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
             let payload = self.parts(direction, of: boundary)
-            var parts: [(request: Request, message: FloatMessage, slots: Range<Int>)] = []
+            var parts: [PostedReceive] = []
             for (rank, common) in placement.overlaps(
                 slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
             {
                 let message = FloatMessage(count: floatCount(payload, common), ledger: ledger)
                 let request = try communicator.world.immediateReceive(
                     into: message, from: rank, tag: direction.rawValue)
-                parts.append((request, message, common))
+                parts.append(PostedReceive(rank: rank, request: request, message: message, slots: common))
             }
             queues[direction]!.posted.append((microBatch, parts))
         }
@@ -158,10 +168,12 @@ final class BoundaryExchange {
             Tensor(rows: $1, columns: $0.columns, category: .activations, ledger: ledger)
         }
         var filled = [Int](repeating: 0, count: tensors.count)
-        for (request, message, common) in posted.parts {
-            try request.wait()
-            var source = message.storage.pointer
-            for (index, count) in rows(payload, common).enumerated() {
+        for part in posted.parts {
+            try trace.measure("from \(part.rank)", .wait, peer: part.rank, bytes: part.message.bytes.count) {
+                try part.request.wait()
+            }
+            var source = part.message.storage.pointer
+            for (index, count) in rows(payload, part.slots).enumerated() {
                 let columns = payload[index].columns
                 (tensors[index].pointer + filled[index] * columns).update(
                     from: source, count: count * columns)
@@ -188,16 +200,20 @@ final class BoundaryExchange {
         for (rank, common) in placement.overlaps(
             slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
         {
-            let message = FloatMessage(count: floatCount(payload, common), ledger: ledger)
-            let skipped = rows(payload, slots.lowerBound..<common.lowerBound)
-            var target = message.storage.pointer
-            for (index, count) in rows(payload, common).enumerated() {
-                let columns = payload[index].columns
-                target.update(from: tensors[index].pointer + skipped[index] * columns, count: count * columns)
-                target += count * columns
+            let floatCount = floatCount(payload, common)
+            try trace.measure("to \(rank)", .transfer, peer: rank, bytes: floatCount * 4) {
+                let message = FloatMessage(count: floatCount, ledger: ledger)
+                let skipped = rows(payload, slots.lowerBound..<common.lowerBound)
+                var target = message.storage.pointer
+                for (index, count) in rows(payload, common).enumerated() {
+                    let columns = payload[index].columns
+                    target.update(
+                        from: tensors[index].pointer + skipped[index] * columns, count: count * columns)
+                    target += count * columns
+                }
+                requests.append(
+                    try communicator.world.immediateSend(message, to: rank, tag: direction.rawValue))
             }
-            requests.append(
-                try communicator.world.immediateSend(message, to: rank, tag: direction.rawValue))
         }
         sends.append(requests)
         try progress()

@@ -70,6 +70,9 @@ final class GradientSynchronizer {
         }
     }
 
+    /// Bytes that are summed over the stage group; nil where the rank is alone in it.
+    var groupBytes: Int? { group.size > 1 ? bucket.segment(nil).count * MemoryLayout<Float>.stride : nil }
+
     /// This rank's contribution to the squared norm of all gradients, such that the sum over the world counts every
     /// parameter once. Call after `synchronize`.
     func squaredNormContribution() -> Double {

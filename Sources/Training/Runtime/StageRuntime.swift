@@ -1,5 +1,6 @@
 import Models
 import Planning
+import Reporting
 import Support
 import TensorCore
 
@@ -40,12 +41,16 @@ final class StageRuntime {
     let model: StageModel
     private let placement: Placement
     private let exchange: BoundaryExchange
+    private let trace: TraceRecorder
     private var inFlight: [Int: InFlight] = [:]
 
-    init(_ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange) {
+    init(
+        _ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange, trace: TraceRecorder
+    ) {
         self.model = model
         self.placement = placement
         self.exchange = exchange
+        self.trace = trace
     }
 
     /// Runs forward and backward over a mini-batch and leaves gradients in the model's bucket.
@@ -104,24 +109,29 @@ final class StageRuntime {
             samples: samples, tokenCount: builder.tokenCount,
             forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
             backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
-        for action in actions {
+        // The all-reduce and the optimizer's step are the trainer's, once all stages have arrived.
+        for action in actions where action.microBatch != nil {
             ledger.activity = StageActivity(stage: placement.stageIndex, action: action)
-            switch action {
-            case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
-            case .forward, .backward: try compute(action)
-            case .sendForward(let m):
-                if let flight = inFlight[m] { try exchange.sendForward(m, flight.state!, flight.batch) }
-                // What has left and gets no gradient is not needed again.
-                inFlight[m]?.state = nil
-            case .receiveBackward(let m): seeds[m] = try exchange.receiveBackward(m)
-            case .sendBackward(let m):
-                if let gradients = returned.removeValue(forKey: m) {
-                    try exchange.sendBackward(m, gradients.tensors, gradients.batch)
-                }
-            case .allReduceGradients, .optimizerStep: break  // the trainer's, once all stages have arrived
-            }
+            try trace.measure(action) { try run(action, compute: compute) }
         }
-        try exchange.finish()
+        try trace.measure("sends", .wait) { try exchange.finish() }
+    }
+
+    private func run(_ action: PipelineAction, compute: (PipelineAction) throws -> Void) throws {
+        switch action {
+        case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
+        case .forward, .backward: try compute(action)
+        case .sendForward(let m):
+            if let flight = inFlight[m] { try exchange.sendForward(m, flight.state!, flight.batch) }
+            // What has left and gets no gradient is not needed again.
+            inFlight[m]?.state = nil
+        case .receiveBackward(let m): seeds[m] = try exchange.receiveBackward(m)
+        case .sendBackward(let m):
+            if let gradients = returned.removeValue(forKey: m) {
+                try exchange.sendBackward(m, gradients.tensors, gradients.batch)
+            }
+        case .allReduceGradients, .optimizerStep: break
+        }
     }
 
     private var received: [Int: HiddenState] = [:]

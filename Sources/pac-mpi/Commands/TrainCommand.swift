@@ -33,6 +33,7 @@ struct TrainCommand: ParsableCommand {
             Output.line("  adapter   \(summary.adapter)")
             Output.line("  metrics   \(summary.directory)/metrics.jsonl")
             Output.line("  plan      \(summary.directory)/plan.json")
+            Output.line("  trace     \(summary.directory)/trace.json")
         }
     }
 }
