@@ -1,7 +1,8 @@
 /// How many bytes training a stage takes on one rank: m_d of eq. (3).
 ///
 /// With float32 parameters, m_d = 4 P + (4 + optimizer + bucket) x trainable + in-flight x saved + transient, where the
-/// profile already counts P and trainable in bytes.
+/// profile already counts P and trainable in bytes. A stage that recomputes keeps in-flight x its input + saved instead:
+/// what backward needs exists for one micro-batch at a time.
 public struct MemoryModel: Sendable, Equatable {
     /// Optimizer state in multiples of the trainable bytes.
     public var optimizerStateMultiple: Int
@@ -20,13 +21,17 @@ public struct MemoryModel: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - trainableBytes: counted once more for the gradients and once for the bucket that the all-reduce uses.
-    ///   - savedBytes: kept by each micro-batch in flight.
+    ///   - savedBytes: what backward needs of one micro-batch; every one in flight keeps it.
+    ///   - recomputedInputBytes: of one micro-batch, when the stage recomputes; nil when it does not.
     ///   - transientBytes: of the layer that needs most while it runs.
     func peakBytes(
-        parameterBytes: Int, trainableBytes: Int, savedBytes: Double, transientBytes: Double,
-        inFlightCount: Int
+        parameterBytes: Int, trainableBytes: Int, savedBytes: Double, recomputedInputBytes: Double? = nil,
+        transientBytes: Double, inFlightCount: Int
     ) -> Int {
-        parameterBytes + (1 + optimizerStateMultiple + 1) * trainableBytes
-            + Int((Double(inFlightCount) * savedBytes + transientBytes).rounded(.up))
+        let kept =
+            recomputedInputBytes.map { Double(inFlightCount) * $0 + savedBytes }
+            ?? Double(inFlightCount) * savedBytes
+        return parameterBytes + (1 + optimizerStateMultiple + 1) * trainableBytes
+            + Int((kept + transientBytes).rounded(.up))
     }
 }

@@ -9,11 +9,15 @@ public struct StagePlan: Sendable, Equatable {
     public var ranks: [Int]
     /// Samples of each micro-batch for each entry of `ranks`; 0 is allowed, but not for all of them.
     public var share: [Int]
+    /// Whether the stage keeps only its input of each micro-batch in flight and runs forward again before backward. It
+    /// buys memory with time: one forward more for each micro-batch.
+    public var recompute: Bool
 
-    public init(layers: Range<Int>, ranks: [Int], share: [Int]) {
+    public init(layers: Range<Int>, ranks: [Int], share: [Int], recompute: Bool = false) {
         self.layers = layers
         self.ranks = ranks
         self.share = share
+        self.recompute = recompute
     }
 
     /// Splits samples over ranks as evenly as whole samples allow, the larger shares first.
@@ -144,12 +148,13 @@ public struct Plan: Sendable, Equatable {
 }
 
 extension StagePlan: CustomStringConvertible {
-    /// "layers 0-4 on ranks 0, 1 (shares 3, 1)".
+    /// "layers 0-4 on ranks 0, 1 (shares 3, 1)", with ", recomputed" where forward runs twice.
     public var description: String {
         let span =
             layers.count == 1
             ? "layer \(layers.lowerBound)" : "layers \(layers.lowerBound)-\(layers.upperBound - 1)"
         return "\(span) on \(Self.list("rank", ranks)) (\(Self.list("share", share)))"
+            + (recompute ? ", recomputed" : "")
     }
 
     private static func list(_ noun: String, _ numbers: [Int]) -> String {

@@ -7,7 +7,7 @@ extension Plan {
     /// Reads `{"stages": [{"layers": [0, 5], "ranks": [0, 1], "share": [3, 1]}, ...], "micro_batch_count": 4}`, with an
     /// optional `predicted`, strictly.
     ///
-    /// A stage without `share` gets an even split of the micro-batch, mini-batch size / micro-batch count.
+    /// A stage may say `"recompute": true`. One without `share` gets an even split of the micro-batch, mini-batch size / micro-batch count.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found. What needs
     ///   the model and the world is checked by `validate(layerCount:worldSize:miniBatchSize:)`.
@@ -46,7 +46,7 @@ extension Plan {
 extension StagePlan {
     /// Reads one stage; `defaultShare` gives the shares for a number of ranks when they are left out.
     init(_ reader: JSONReader, defaultShare: (Int) throws -> [Int]) throws {
-        let object = try reader.object(keys: ["layers", "ranks", "share"])
+        let object = try reader.object(keys: ["layers", "ranks", "share", "recompute"])
         let layersReader = try object.required("layers")
         let bounds = try layersReader.array().map { try $0.integer(in: 0...largestCount) }
         guard bounds.count == 2, bounds[0] < bounds[1] else {
@@ -64,14 +64,18 @@ extension StagePlan {
         } else {
             share = try defaultShare(ranks.count)
         }
-        self.init(layers: bounds[0]..<bounds[1], ranks: ranks, share: share)
+        self.init(
+            layers: bounds[0]..<bounds[1], ranks: ranks, share: share,
+            recompute: try object.optional("recompute")?.bool() ?? false)
     }
 
     var json: JSONValue {
         func list(_ numbers: [Int]) -> JSONValue { .array(numbers.map { JSONValue($0) }) }
-        return .dictionary([
+        var pairs = [
             ("layers", list([layers.lowerBound, layers.upperBound])), ("ranks", list(ranks)),
             ("share", list(share)),
-        ])
+        ]
+        if recompute { pairs.append(("recompute", .bool(true))) }
+        return .dictionary(pairs)
     }
 }

@@ -7,7 +7,7 @@ public struct StageCosts: Sendable {
 
     // Sums over layers 0..<i, and the largest transient over every range of layers.
     private let parameterBytes: [Int]
-    private let trainableBytes: [Int]
+    private let trainableSums: [Int]
     private let savedBytes: [Double]
     private let transientBytes: [Double]
 
@@ -19,7 +19,7 @@ public struct StageCosts: Sendable {
             layers.reduce(into: [N.zero]) { $0.append($0[$0.count - 1] + size($1)) }
         }
         parameterBytes = sums(\.parameterBytes)
-        trainableBytes = sums(\.trainableBytes)
+        trainableSums = sums(\.trainableBytes)
         savedBytes = sums(\.savedBytesPerSample)
         let width = layers.count + 1
         var largest = [Double](repeating: 0, count: width * width)
@@ -33,16 +33,30 @@ public struct StageCosts: Sendable {
     }
 
     /// m_d of eq. (3): peak bytes of a rank that takes `share` samples of each micro-batch through some layers.
-    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int) -> Int {
+    ///
+    /// - Parameter recompute: keep only the input of the first layer for each micro-batch in flight; the model's own input
+    ///   is tokens, which count nothing.
+    public func peakBytes(layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false) -> Int
+    {
         func sum<N: AdditiveArithmetic>(_ sums: [N]) -> N {
             sums[layers.upperBound] - sums[layers.lowerBound]
         }
         let width = profile.layers.count + 1
         return memory.peakBytes(
-            parameterBytes: sum(parameterBytes), trainableBytes: sum(trainableBytes),
+            parameterBytes: sum(parameterBytes), trainableBytes: trainableBytes(layers),
             savedBytes: Double(share) * sum(savedBytes),
+            recomputedInputBytes: recompute ? Double(share) * inputBytesPerSample(layers.lowerBound) : nil,
             transientBytes: Double(share) * transientBytes[layers.lowerBound * width + layers.upperBound],
             inFlightCount: inFlightCount)
+    }
+
+    func trainableBytes(_ layers: Range<Int>) -> Int {
+        trainableSums[layers.upperBound] - trainableSums[layers.lowerBound]
+    }
+
+    /// Bytes that a stage which begins at `layer` receives for one sample.
+    private func inputBytesPerSample(_ layer: Int) -> Double {
+        layer == 0 ? 0 : profile.forwardBytesPerSample(after: layer - 1)
     }
 
     /// Seconds for a stage boundary to pass one micro-batch, in either direction.
@@ -84,7 +98,7 @@ public struct StageCosts: Sendable {
     ///
     /// A ring of g ranks passes 2 (g - 1) messages of a g-th of the bytes, at the pace of the group's worst link.
     public func allReduceSeconds(layers: Range<Int>, ranks: [Int]) -> Double {
-        let bytes = trainableBytes[layers.upperBound] - trainableBytes[layers.lowerBound]
+        let bytes = trainableBytes(layers)
         guard ranks.count > 1, bytes > 0 else { return 0 }
         let part = Double(bytes) / Double(ranks.count)
         var worst = 0.0
@@ -94,7 +108,7 @@ public struct StageCosts: Sendable {
         return 2 * Double(ranks.count - 1) * worst
     }
 
-    /// What one stage of a plan costs.
+    /// What one stage of a plan costs. Where it recomputes, its backward begins with a second forward.
     ///
     /// - Parameters:
     ///   - next: the stage after it; nil for the last.
@@ -107,6 +121,7 @@ public struct StageCosts: Sendable {
                 forward += profile.forwardSeconds(device: rank, layer: layer, samples: Double(share))
                 backward += profile.backwardSeconds(device: rank, layer: layer, samples: Double(share))
             }
+            if stage.recompute { backward += forward }
             slowestForward = max(slowestForward, forward)
             slowestBackward = max(slowestBackward, backward)
             slowestBoth = max(slowestBoth, forward + backward)
@@ -121,7 +136,9 @@ public struct StageCosts: Sendable {
             backwardTransferSeconds: transfer(profile.backwardBytesPerSample(after: boundary)),
             allReduceSeconds: allReduceSeconds(layers: stage.layers, ranks: stage.ranks),
             memoryBytes: stage.share.map {
-                peakBytes(layers: stage.layers, share: $0, inFlightCount: inFlightCount)
+                peakBytes(
+                    layers: stage.layers, share: $0, inFlightCount: inFlightCount,
+                    recompute: stage.recompute)
             })
     }
 

@@ -169,7 +169,7 @@ struct PlanTests {
         ),
         (
             "{\"stages\": [\n{\"layers\": [0, 5], \"rank\": [0]}], \"micro_batch_count\": 4}",
-            "plan.json:2: unknown key \"stages[0].rank\". Did you mean \"ranks\"? Known here: layers, ranks, share."
+            "plan.json:2: unknown key \"stages[0].rank\". Did you mean \"ranks\"? Known here: layers, ranks, share, recompute."
         ),
         (
             #"{"stages": [], "micro_batch_count": 4}"#,

@@ -146,12 +146,13 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * m
 @Suite("Planner")
 struct PlannerTests {
     @Test(
-        "equals brute force under its own cost model on 400 random instances", arguments: PlannerKind.allCases
+        "equals brute force under its own cost model in the given order on 500 random instances",
+        arguments: PlannerKind.allCases
     )
     func bruteForce(kind: PlannerKind) throws {
         var (infeasibleCount, feasibleCount) = (0, 0)
         var ratios: [Double] = []
-        for seed in 0..<UInt64(400) {
+        for seed in 0..<UInt64(500) {
             let random = CounterRandom(seed, 77)
             func draw(_ index: UInt64, _ range: ClosedRange<Int>) -> Int {
                 range.lowerBound + Int(random.uniform(at: index) * Double(range.count))
@@ -159,7 +160,7 @@ struct PlannerTests {
             let (layerCount, deviceCount) = (draw(0, 1...8), draw(1, 1...5))
             let miniBatchSize = draw(2, 1...12)
             let profile = try Profiles.random(seed: seed, layerCount: layerCount, deviceCount: deviceCount)
-            let planner = Planner(kind: kind, profile: profile)
+            let planner = Planner(kind: kind, profile: profile, freedom: .givenOrder)
             let naive = NaiveModel(profile: profile, kind: kind)
             var bestStep = Double.infinity
             var bestPossibleStep = Double.infinity
@@ -203,7 +204,9 @@ struct PlannerTests {
             if bestStep < .infinity {
                 let plan = try planner.plan(miniBatchSize: miniBatchSize)
                 #expect(plan.predicted?.stepSeconds == bestStep)
-                #expect(plan.predicted?.considered.map(\.stageCount) == Array(1...deviceCount))
+                #expect(
+                    plan.predicted?.considered.map(\.stageCount)
+                        == Array(1...min(deviceCount, layerCount + 1)))
                 ratios.append(bestStep / bestPossibleStep)
             } else {
                 #expect(throws: Failure.self) { try planner.plan(miniBatchSize: miniBatchSize) }
@@ -215,19 +218,6 @@ struct PlannerTests {
         print(
             "\(kind.rawValue): \(feasibleCount) feasible and \(infeasibleCount) infeasible cases; its step over the least "
                 + "possible by its own estimate: mean \(mean), worst \(ratios.max()!)")
-    }
-
-    @Test("48 layers on 8 devices are planned quickly", arguments: PlannerKind.allCases)
-    func speed(kind: PlannerKind) throws {
-        let profile = try Profiles.random(seed: 1, layerCount: 48, deviceCount: 8, budgets: false)
-        let planner = Planner(kind: kind, profile: profile)
-        let clock = ContinuousClock()
-        let one = try clock.measure { _ = try planner.plan(miniBatchSize: 16, microBatchCount: 4) }
-        let search = try clock.measure { _ = try planner.plan(miniBatchSize: 16) }
-        print("\(kind.rawValue): 48 layers x 8 devices, M = 4 in \(one), all divisors of 16 in \(search)")
-        // The paper allows three seconds on an edge device; a machine under load must not fail a test of milliseconds.
-        #expect(one < .seconds(1))
-        #expect(search < .seconds(3))
     }
 
     @Test("an infeasible model says for each number of stages what is missing")
@@ -268,8 +258,8 @@ struct PlannerTests {
         let profile = try Profiles.random(seed: 2, layerCount: 2, deviceCount: 5, budgets: false)
         let plan = try Planner(profile: profile).plan(miniBatchSize: 4)
         let considered = try #require(plan.predicted).considered
-        #expect(considered.map(\.stageCount) == [1, 2, 3, 4, 5])
-        #expect(considered[4].outcome == .infeasible(reason: "the model has 2 layers only"))
+        #expect(considered.map(\.stageCount) == [1, 2, 3])
+        #expect(considered[2].outcome == .infeasible(reason: "the model has 2 layers only"))
         #expect(
             throws: Failure.configuration("plan: infeasible: 5 stages: the model has 2 layers only")
         ) { try BaselinePlans.ecoFL(profile: profile, miniBatchSize: 4, microBatchCount: nil) }
@@ -287,7 +277,8 @@ struct PlannerTests {
     @Test("only the given ranks are used, in the given order")
     func orderedSubset() throws {
         let profile = try Profiles.random(seed: 9, layerCount: 6, deviceCount: 4, budgets: false)
-        let plan = try Planner(profile: profile).plan(miniBatchSize: 8, ranks: [3, 0, 2])
+        let plan = try Planner(profile: profile, freedom: .givenOrder).plan(
+            miniBatchSize: 8, ranks: [3, 0, 2])
         #expect(plan.stages.flatMap(\.ranks) == [3, 0, 2])
         try plan.validate(layerCount: 6, worldSize: 4, miniBatchSize: 8)
     }
