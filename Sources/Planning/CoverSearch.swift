@@ -167,6 +167,7 @@ struct CoverSearch {
             if let least, parts > least + extra { break }
             let row = (min(parts, inFlightLimit) - 1) * (layerCount + 1)
             let (above, here) = ((parts - 1) * nodeCount, parts * nodeCount)
+            var isFarther = false
             for node in stride(from: nodeCount - 1, through: 0, by: -1) {
                 var best = none
                 var chosen: Int32 = -1
@@ -180,11 +181,13 @@ struct CoverSearch {
                     let first = reach[edge.group * inFlightLimit * (layerCount + 1) + row + Int(end)]
                     if first < best && first < end { (best, chosen) = (first, Int32(index)) }
                 }
+                if best < cover[above + node] { isFarther = true }
                 cover[here + node] = best
                 choice[here + node] = chosen
             }
             completed = parts
             if cover[here + graph.start] == 0, least == nil { least = parts }
+            if least == nil && !isFarther { break }
         }
         return least
     }
@@ -195,7 +198,7 @@ struct CoverSearch {
         guard stageCount <= completed, cover[stageCount * nodeCount + graph.start] == 0 else { return nil }
         var draft = Draft(bounds: [0], groups: [])
         var node = graph.start
-        var free = graph.members.mapValues { kinds in kinds.map { costs.kinds.ranks[$0].count } }
+        var free = costs.kinds.ranks.map(\.count)
         for parts in stride(from: stageCount, to: 0, by: -1) {
             while choice[parts * nodeCount + node] < 0 { node += 1 }
             let edge = graph.edges[node][Int(choice[parts * nodeCount + node])]
@@ -205,11 +208,10 @@ struct CoverSearch {
             draft.bounds.append(min(max(suffix, least), layerCount - (parts - 1)))
             draft.groups.append(
                 variant(edge.group, parts, end: max(suffix, 1)).map { member in
-                    let speaker = seats[member].kind
-                    let kinds = graph.members[speaker] ?? []
-                    let index = kinds.indices.first { (free[speaker]?[$0] ?? 0) > 0 } ?? 0
-                    free[speaker]?[index] -= 1
-                    return Seat(kind: kinds[index], share: seats[member].share)
+                    let kinds = graph.members[seats[member].kind]
+                    let kind = kinds.first { free[$0] > 0 } ?? kinds[0]
+                    free[kind] -= 1
+                    return Seat(kind: kind, share: seats[member].share)
                 })
             node = edge.target
         }

@@ -17,8 +17,8 @@ struct DeviceGraph {
     let canSkip: Bool
     /// Whether devices may be left over in a node.
     let isEnd: [Bool]
-    /// The kinds that stand behind each kind that speaks for a class.
-    let members: [Int: [Int]]
+    /// The kinds that stand behind each kind that speaks for a class; empty for the others.
+    let members: [[Int]]
 
     private static let largestEdgeCount = 20_000
     private static let largestGroupCount = 1_200
@@ -37,11 +37,10 @@ struct DeviceGraph {
             }
         }
 
-        var members: [Int: [Int]] {
-            Dictionary(
-                uniqueKeysWithValues: speakers.enumerated().map { index, speaker in
-                    (speaker, ofKind.indices.filter { ofKind[$0] == index })
-                })
+        var members: [[Int]] {
+            var members = [[Int]](repeating: [], count: ofKind.count)
+            for (kind, index) in ofKind.enumerated() { members[speakers[index]].append(kind) }
+            return members
         }
     }
 
@@ -89,8 +88,8 @@ struct DeviceGraph {
         var edges = [[Edge]](repeating: [], count: order.count + 1)
         var groups: [[Int]] = []
         var indices: [[Int]: Int] = [:]
-        for size in 1...max(1, min(groupSizeLimit, order.count))
-        where useAll || groups.count < Self.largestGroupCount {
+        var size = 1
+        while size <= min(groupSizeLimit, order.count), useAll || groups.count < Self.largestGroupCount {
             for first in 0...order.count - size {
                 let group = Array(speakers[first..<first + size])
                 let index = indices[group] ?? groups.count
@@ -100,6 +99,8 @@ struct DeviceGraph {
                 }
                 edges[first].append(Edge(group: index, target: first + size))
             }
+            // Of many devices, groups in steps of an eighth.
+            size += order.count > 64 ? max(1, size / 8) : 1
         }
         self.groups = groups
         self.edges = edges

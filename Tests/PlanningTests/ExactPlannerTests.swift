@@ -4,20 +4,21 @@ import Testing
 
 @Suite("Exact planner")
 struct ExactPlannerTests {
-    @Test("equals brute force over all plans on 600 random instances")
+    @Test("equals brute force over all plans on 560 random instances")
     func bruteForce() throws {
         var (feasible, infeasible, uneven, recomputed, leftOut, reordered) = (0, 0, 0, 0, 0, 0)
-        for seed in 0..<UInt64(600) {
+        for seed in 0..<UInt64(560) {
             let random = CounterRandom(seed, 99)
             func draw(_ index: UInt64, _ range: ClosedRange<Int>) -> Int {
                 range.lowerBound + Int(random.uniform(at: index) * Double(range.count))
             }
             let (layerCount, deviceCount) = (draw(0, 1...8), draw(1, 1...5))
-            let miniBatchSize = draw(2, 1...[10, 10, 8, 6, 4][deviceCount - 1])
+            let miniBatchSize = draw(2, 1...[12, 12, 8, 6, 4][deviceCount - 1])
             // Every other instance has devices of one or two kinds.
             let kinds = seed % 2 == 0 ? nil : (0..<deviceCount).map { _ in Int(random.bits(at: 5) % 2) }
             let profile = try Profiles.random(
-                seed: seed, layerCount: layerCount, deviceCount: deviceCount, kinds: kinds)
+                seed: seed, layerCount: layerCount, deviceCount: deviceCount, kinds: kinds,
+                savedBytes: seed % 3 == 0 ? 4000 : 200)
             let planner = Planner(profile: profile)
             var least = [Double](repeating: .infinity, count: deviceCount + 1)
             for count in 1...miniBatchSize where miniBatchSize % count == 0 {
@@ -52,7 +53,10 @@ struct ExactPlannerTests {
             }
             feasible += 1
             let ranks = plan.stages.flatMap(\.ranks)
-            uneven += plan.stages.contains { $0.share.max()! - $0.share.min()! > 1 } ? 1 : 0
+            uneven +=
+                plan.stages.contains {
+                    $0.share != $0.share.sorted(by: >) || $0.share.max()! - $0.share.min()! > 1
+                } ? 1 : 0
             recomputed += plan.stages.contains(where: \.recompute) ? 1 : 0
             leftOut += ranks.count < deviceCount ? 1 : 0
             reordered += ranks != ranks.sorted() ? 1 : 0
@@ -60,7 +64,7 @@ struct ExactPlannerTests {
         print(
             "exact: \(feasible) feasible and \(infeasible) infeasible; \(uneven) best plans have uneven shares, "
                 + "\(recomputed) recompute, \(leftOut) leave devices out, \(reordered) reorder them")
-        #expect(feasible >= 500 && uneven > 50 && recomputed > 20 && leftOut > 50 && reordered > 50)
+        #expect(feasible >= 500 && uneven > 20 && recomputed > 20 && leftOut > 50 && reordered > 50)
     }
 
     @Test("48 layers on 8 devices of two kinds, and 200 layers on 1000, are planned quickly")

@@ -223,13 +223,14 @@ struct PlannerTests {
     @Test("an infeasible model says for each number of stages what is missing")
     func infeasible() throws {
         let planner = Planner(profile: try Profiles.twoDevices(budgets: [2000, 1000]))
-        // One stage: 3000 + 1200 + 120 + 30. Two: layer 0 and 1 on rank 0 miss 2000 + 800 + 2 x 80 + 30 - 2000 = 990 and
-        // layer 2 on rank 1 1000 + 400 + 40 + 10 - 1000 = 450; the other cut has 2000 + 800 + 80 + 30 - 1000 = 1910.
+        // One stage: 3000 + 1200 + 120 + 30. Two: layer 0 and 1 on rank 0, which keeps no input and the saved bytes of one
+        // micro-batch, miss 2000 + 800 + 80 + 30 - 2000 = 910 and layer 2 on rank 1 1000 + 400 + 40 + 10 - 1000 = 450; the
+        // other cut has 2000 + 800 + 80 + 30 - 1000 = 1910.
         #expect(
             throws: Failure.configuration(
                 "plan: infeasible: 1 stage: in the closest plan with 2 micro-batches, rank 0 needs 4350 bytes for layers "
                     + "0-2 on ranks 0, 1 (shares 1, 0), its budget is 2000; 2 stages: in the closest plan with 2 "
-                    + "micro-batches, rank 0 needs 2990 bytes for layers 0-1 on rank 0 (share 1), its budget is 2000"
+                    + "micro-batches, rank 0 needs 2910 bytes for layers 0-1 on rank 0 (share 1), recomputed, its budget is 2000"
             )
         ) { try planner.plan(miniBatchSize: 2) }
     }

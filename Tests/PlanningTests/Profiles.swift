@@ -6,8 +6,10 @@ enum Profiles {
     /// Devices of different speed, uneven layers, uneven links; with budgets, some devices have one that binds now and then.
     ///
     /// - Parameter kinds: devices of the same kind are equal in everything; nil makes all different.
+    /// - Parameter savedBytes: the most that a layer saves for a sample; 200 is little beside the parameters.
     static func random(
-        seed: UInt64, layerCount: Int, deviceCount: Int, budgets: Bool = true, kinds: [Int]? = nil
+        seed: UInt64, layerCount: Int, deviceCount: Int, budgets: Bool = true, kinds: [Int]? = nil,
+        savedBytes: Double = 200
     ) throws -> Profile {
         let random = CounterRandom(seed)
         var position: UInt64 = 0
@@ -22,7 +24,7 @@ enum Profiles {
                 trainableBytes: Int(draw(0, 1) * Double(parameters)),
                 forwardBytesPerToken: TokenCounts(source: draw(0, 50), target: draw(0, 20)),
                 backwardBytesPerToken: TokenCounts(source: draw(0, 10), target: draw(0, 5)),
-                savedBytesPerSample: draw(0, 200), transientBytesPerSample: draw(0, 300))
+                savedBytesPerSample: draw(0, savedBytes), transientBytesPerSample: draw(0, 300))
         }
         let sizes = [1, 2, 4, 8]
         let kinds = kinds ?? Array(0..<deviceCount)
