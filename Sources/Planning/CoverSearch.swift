@@ -11,6 +11,8 @@ struct CoverSearch {
     /// The groups of the graph with each of their divisions of the micro-batch, as indices into `seats`.
     private var variants: [[[Int]]] = []
     private var seats: [Seat] = []
+    /// The same without repeated seats.
+    private var distinct: [[[Int]]] = []
     /// Micro-batches in flight that are told apart: 1 without budgets.
     private let inFlightLimit: Int
     /// `[recompute][seat][in flight][end]`: the first layer from which the layers up to an end fit.
@@ -19,6 +21,10 @@ struct CoverSearch {
     private var seatReach: [[[Int32]]] = []
     /// `[group][in flight][end]`: the best of a group's variants.
     private var reach: [Int32] = []
+    // The graph's edges in one row: where each node's begin, where they lead, where their group's reach begins.
+    private var edgeStarts = [0]
+    private var edgeTargets: [Int] = []
+    private var edgeReaches: [Int] = []
     /// `[stages][node]`: the first layer that is covered from the end, and by which edge; -1 for a skipped device.
     private var cover: [Int32]
     private var choice: [Int32]
@@ -53,7 +59,13 @@ struct CoverSearch {
                     return members
                 })
         }
+        distinct = variants.map { $0.map { members in Set(members).sorted() } }
         reach = Array(repeating: 0, count: graph.groups.count * inFlightLimit * (layerCount + 1))
+        for edges in graph.edges {
+            edgeTargets += edges.map(\.target)
+            edgeReaches += edges.map { $0.group * inFlightLimit * (layerCount + 1) }
+            edgeStarts.append(edgeTargets.count)
+        }
         if hasBudgets {
             memoryReach = (costs.recomputeAllowed ? [false, true] : [false]).map { recompute in
                 seats.map { seat in memoryReach(seat, recompute: recompute) }
@@ -118,11 +130,9 @@ struct CoverSearch {
         for group in variants.indices {
             let offset = group * width
             var isFirst = true
-            for members in variants[group] {
+            for members in distinct[group] {
                 for mode in table.indices {
-                    var last = -1
-                    for (position, member) in members.enumerated() where member != last {
-                        last = member
+                    for (position, member) in members.enumerated() {
                         let seat = table[mode][member]
                         for index in 0..<width {
                             row[index] = position == 0 ? seat[index] : max(row[index], seat[index])
@@ -172,14 +182,14 @@ struct CoverSearch {
                 var best = none
                 var chosen: Int32 = -1
                 if graph.canSkip, node + 1 < nodeCount { best = cover[here + node + 1] }
-                let edges = graph.edges[node]
-                for index in edges.indices {
-                    let edge = edges[index]
+                for index in edgeStarts[node]..<edgeStarts[node + 1] {
                     // A suffix that covers everything leaves its first layer to what stands before it.
-                    let end = max(cover[above + edge.target], 1)
+                    let end = max(cover[above + edgeTargets[index]], 1)
                     guard end < none else { continue }
-                    let first = reach[edge.group * inFlightLimit * (layerCount + 1) + row + Int(end)]
-                    if first < best && first < end { (best, chosen) = (first, Int32(index)) }
+                    let first = reach[edgeReaches[index] + row + Int(end)]
+                    if first < best && first < end {
+                        (best, chosen) = (first, Int32(index - edgeStarts[node]))
+                    }
                 }
                 if best < cover[above + node] { isFarther = true }
                 cover[here + node] = best
@@ -223,8 +233,9 @@ struct CoverSearch {
         guard variants[group].count > 1 else { return variants[group][0] }
         let row = (min(parts, inFlightLimit) - 1) * (layerCount + 1) + end
         let wanted = reach[group * inFlightLimit * (layerCount + 1) + row]
-        return variants[group].first { members in
+        let index = distinct[group].firstIndex { members in
             seatReach.contains { mode in (members.map { mode[$0][row] }.max() ?? 0) == wanted }
-        } ?? variants[group][0]
+        }
+        return variants[group][index ?? 0]
     }
 }

@@ -100,7 +100,7 @@ struct Seat: Hashable {
 }
 
 /// A plan before its kinds get ranks: stage i holds layers `bounds[i]..<bounds[i + 1]` on `groups[i]`.
-struct Draft: Equatable {
+struct Draft {
     var bounds: [Int]
     var groups: [[Seat]]
 

@@ -145,7 +145,7 @@ struct DraftRefinement {
                 ? ShareDivision.balanced(groups[index], layers, &costs)
                 : StagePlan.evenShare(sampleCount: costs.microBatchSize, rankCount: groups[index].count)
             draft.groups[index] = zip(groups[index], shares).map { Seat(kind: $0, share: $1) }
-            draft.groups[index].forEach { costs.prepare($0) }
+            for seat in draft.groups[index] { costs.prepare(seat) }
         }
         return keepIfBetter(draft)
     }

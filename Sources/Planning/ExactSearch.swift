@@ -9,7 +9,7 @@
 struct ExactSearch {
     /// The most plans among which this search is used, and the most entries of its tables.
     static let largestPlanCount = 1.5e7
-    private static let largestTableSize = 400_000
+    private static let largestTableSize = 600_000
 
     /// An ordered group with shares, and where in the counts of kinds its devices stand.
     private struct Variant {
@@ -61,7 +61,7 @@ struct ExactSearch {
             Self.planCount(variants.map(\.use), choices, layerCount: layerCount, stageCount: stageCount)
                 <= Self.largestPlanCount
         else { return nil }
-        for variant in variants { variant.seats.forEach { costs.prepare($0) } }
+        for seat in variants.map(\.seats).joined() { costs.prepare(seat) }
         self.costs = costs
         self.free = free
         self.variants = variants

@@ -27,6 +27,7 @@ struct PlanSearch {
     private let isSmall: Bool
 
     private static let boundsPerSearch = 24
+    private static let boundsPerLargeSearch = 10
     private static let firstAllowance = 1_000
     private static let lastAllowance = 12_000
     private static let lastCount = 3
@@ -124,22 +125,25 @@ struct PlanSearch {
         var high = min(cover.largestSeconds(), known / Double(microBatchCount))
         guard cover.run(bound: high, extra: everyStage) != nil else { return }
         price(&cover, &local)
+        let extra = isSmall ? everyStage : 1
         var (low, infeasible) = (high, high / 1e5)
-        while low > infeasible * 1.03 {
+        while low > infeasible * (isSmall ? 1.03 : 1.08) {
             let middle = (low * infeasible).squareRoot()
-            if cover.run(bound: middle, extra: everyStage) == nil {
+            if cover.run(bound: middle, extra: extra) == nil {
                 infeasible = middle
             } else {
                 low = middle
                 price(&cover, &local)
             }
         }
+        if !isSmall, cover.run(bound: low, extra: everyStage) != nil { price(&cover, &local) }
         high = min(high, (local.values.map(\.step).min() ?? .infinity) / Double(microBatchCount))
-        guard high > low else { return }
-        let extra = isSmall ? everyStage : 1
+        // Plans of all devices are wanted as a comparison only.
+        guard high > low, isSmall || freedom.devices else { return }
         // Denser near the least bottleneck, where most good pipelines are.
-        for index in 0..<Self.boundsPerSearch {
-            let part = Double(index) / Double(Self.boundsPerSearch)
+        let count = isSmall ? Self.boundsPerSearch : Self.boundsPerLargeSearch
+        for index in 0..<count {
+            let part = Double(index) / Double(count)
             let bound = low + (high - low) * part * part
             if cover.run(bound: bound, extra: extra) != nil { price(&cover, &local) }
         }

@@ -107,15 +107,29 @@ struct SearchCosts {
         let bytes = costs.trainableBytes(layers)
         guard seats.count > 1, bytes > 0 else { return 0 }
         let part = Double(bytes) / Double(seats.count)
-        // Of a run of one kind, two devices show every link.
-        func isRedundant(_ index: Int) -> Bool {
-            index >= 2 && seats[index].kind == seats[index - 1].kind
-                && seats[index].kind == seats[index - 2].kind
-        }
         var worst = 0.0
-        for a in seats.indices where !isRedundant(a) {
-            for b in a + 1..<max(seats.count, a + 1) where !isRedundant(b) {
-                worst = max(worst, kinds.linkSeconds(seats[a].kind, seats[b].kind, bytes: part))
+        guard kinds.count <= 64 else {
+            for a in seats.indices {
+                for b in a + 1..<max(seats.count, a + 1) {
+                    worst = max(worst, kinds.linkSeconds(seats[a].kind, seats[b].kind, bytes: part))
+                }
+            }
+            return 2 * Double(seats.count - 1) * worst
+        }
+        // Each pair of kinds once, as sets of bits.
+        var (once, twice) = (UInt64(0), UInt64(0))
+        for seat in seats {
+            twice |= once & (1 << seat.kind)
+            once |= 1 << seat.kind
+        }
+        var rest = once
+        while rest != 0 {
+            let a = rest.trailingZeroBitCount
+            rest &= rest - 1
+            var others = rest | (twice & (1 << a))
+            while others != 0 {
+                worst = max(worst, kinds.linkSeconds(a, others.trailingZeroBitCount, bytes: part))
+                others &= others - 1
             }
         }
         return 2 * Double(seats.count - 1) * worst

@@ -9,6 +9,12 @@ struct EveryPlan {
         var mask: Int
     }
 
+    private struct Message {
+        var from: Int
+        var to: Int
+        var rows: Double
+    }
+
     private struct Cost {
         var forward: Double
         var backward: Double
@@ -24,9 +30,9 @@ struct EveryPlan {
     private var groups: [Group] = []
     /// `[group][first][end][recompute]`
     private var costs: [[[[Cost]]]] = []
+    /// By pair of groups, once they are needed.
+    private var messages: [Int: [Message]] = [:]
     private var best = Double.infinity
-    /// Plans that were priced to the end.
-    private(set) var count = 0
 
     /// - Parameter zeroShares: also ranks without samples.
     init(profile: Profile, microBatchCount: Int, microBatchSize: Int, zeroShares: Bool) {
@@ -118,22 +124,31 @@ struct EveryPlan {
         return cost
     }
 
-    /// Seconds of the busiest rank, row by row.
-    private func transfer(_ a: Group, _ b: Group, _ bytes: Double) -> Double {
-        let from = zip(a.ranks, a.shares).flatMap { Array(repeating: $0, count: $1) }
-        let to = zip(b.ranks, b.shares).flatMap { Array(repeating: $0, count: $1) }
+    /// Seconds of the busiest rank.
+    private mutating func transfer(_ a: Int, _ b: Int, _ bytes: Double) -> Double {
+        let pair = a * groups.count + b
+        let messages = messages[pair] ?? messagesBetween(groups[a], groups[b])
+        self.messages[pair] = messages
         var busy = [Double](repeating: 0, count: profile.devices.count)
-        for x in a.ranks {
-            for y in b.ranks {
-                let rows = zip(from, to).filter { $0 == x && $1 == y }.count
-                guard rows > 0 else { continue }
-                let link = profile.link(x, y)
-                let seconds = link.latencySeconds + Double(rows) * bytes / link.bandwidth
-                busy[x] += seconds
-                busy[y] += seconds
-            }
+        for message in messages {
+            let link = profile.link(message.from, message.to)
+            let seconds = link.latencySeconds + message.rows * bytes / link.bandwidth
+            busy[message.from] += seconds
+            busy[message.to] += seconds
         }
         return busy.max()!
+    }
+
+    /// Row by row: who has it, who needs it.
+    private func messagesBetween(_ a: Group, _ b: Group) -> [Message] {
+        let from = zip(a.ranks, a.shares).flatMap { Array(repeating: $0, count: $1) }
+        let to = zip(b.ranks, b.shares).flatMap { Array(repeating: $0, count: $1) }
+        return a.ranks.flatMap { x in
+            b.ranks.compactMap { y in
+                let rows = zip(from, to).filter { $0 == x && $1 == y }.count
+                return rows > 0 ? Message(from: x, to: y, rows: Double(rows)) : nil
+            }
+        }
     }
 
     /// The least F with so many stages; infinity when no plan fits.
@@ -153,8 +168,8 @@ struct EveryPlan {
             var (cf, cb) = (0.0, 0.0)
             if let previous {
                 let boundary = profile.layers[first - 1]
-                cf = transfer(groups[previous], groups[index], bytesPerSample(boundary.forwardBytesPerToken))
-                cb = transfer(groups[previous], groups[index], bytesPerSample(boundary.backwardBytesPerToken))
+                cf = transfer(previous, index, bytesPerSample(boundary.forwardBytesPerToken))
+                cb = transfer(previous, index, bytesPerSample(boundary.backwardBytesPerToken))
             }
             // Times are not negative: what is already as slow as the best cannot become better.
             guard way + cf + cb + rounds * max(slowest, cf + cb) < best else { continue }
@@ -171,7 +186,6 @@ struct EveryPlan {
                     let remains = max(left, cost.allReduce - backwardWay - cb)
                     guard longer + rounds * slower + remains < best else { continue }
                     if parts == 1 {
-                        count += 1
                         best = longer + rounds * slower + remains
                     } else {
                         place(

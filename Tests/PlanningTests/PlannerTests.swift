@@ -323,6 +323,39 @@ struct BaselinePlansTests {
         #expect([standalone, eddl, ecoFL].map(\.microBatchCount) == [2, 2, 4])
     }
 
+    @Test("a baseline neither reorders, leaves out, recomputes nor gives uneven shares")
+    func noFreedom() throws {
+        // The second rank alone would be 16 times as fast, and memory asks for recomputation.
+        let devices = [Profiles.HomeDevice.pi, .laptop, .pi, .nano]
+        let memory = MemoryModel(optimizerStateMultiple: 0)
+        let eddl = try BaselinePlans.eddl(
+            profile: try Profiles.home(devices, tunesAll: false), miniBatchSize: 16, microBatchCount: nil,
+            memory: memory)
+        #expect(eddl.stages.map(\.ranks) == [[0, 1, 2, 3]])
+        let ecoFL = try BaselinePlans.ecoFL(
+            profile: try Profiles.home(devices, tunesAll: true), miniBatchSize: 16, microBatchCount: 8,
+            memory: memory)
+        #expect(ecoFL.stages.map(\.ranks) == [[0], [1], [2], [3]])
+        for stage in eddl.stages + ecoFL.stages {
+            #expect(!stage.recompute)
+            #expect(stage.share.max()! - stage.share.min()! <= 1)
+        }
+    }
+
+    @Test("baselines of a thousand ranks: one stage on all is a plan, a stage for each needs as many layers")
+    func thousandRanks() throws {
+        let profile = try Profiles.home(
+            Array(repeating: .laptop, count: 1000), layerCount: 60, tunesAll: false)
+        let eddl = try BaselinePlans.eddl(profile: profile, miniBatchSize: 2000, microBatchCount: 1)
+        #expect(eddl.stages[0].share == Array(repeating: 2, count: 1000))
+        #expect(
+            throws: Failure.configuration("plan: infeasible: 1000 stages: the model has 60 layers only")
+        ) { try BaselinePlans.ecoFL(profile: profile, miniBatchSize: 16, microBatchCount: nil) }
+        #expect(throws: Failure.self) {
+            try Planner(kind: .paper, profile: profile).plan(miniBatchSize: 16, microBatchCount: 16)
+        }
+    }
+
     @Test("the default planner's plan is never slower than EDDL's or Eco-FL's by its own estimate")
     func neverSlower() throws {
         let step = try #require(Planner(profile: profile).plan(miniBatchSize: 8).predicted).stepSeconds

@@ -68,6 +68,24 @@ struct StageCostsTests {
         #expect(MemoryModel.inFlightCount(stage: 0, stageCount: 4, microBatchCount: 2) == 2)
     }
 
+    @Test("a stage that recomputes keeps its inputs and runs forward twice")
+    func recompute() throws {
+        var plan = pipeline
+        plan.stages[0].recompute = true
+        plan.stages[1].recompute = true
+        let costs = StageCosts(profile: try Profiles.twoDevices())
+        let stages = costs.predictions(of: plan)
+        // Backward is forward plus backward: 2 + 4 s on both.
+        #expect(stages.map(\.forwardSeconds) == [2, 2])
+        #expect(stages.map(\.backwardSeconds) == [6, 6])
+        #expect(stages.map(\.microBatchSeconds) == [8, 8])
+        // Of stage 0's two micro-batches in flight nothing but one's saved bytes; stage 1's input is 5 x 10 bytes a sample.
+        #expect(stages.map(\.memoryBytes) == [[1000 + 400 + 80 + 10], [2000 + 800 + 100 + 160 + 60]])
+        #expect(
+            costs.peakBytes(layers: 1..<3, share: 2, inFlightCount: 4, recompute: true)
+                == 2000 + 800 + 4 * 100 + 160 + 60)
+    }
+
     @Test("the all-reduce left over is what the first stage's last backward does not hide")
     func allReduceTail() {
         func stage(_ allReduce: Double) -> StagePrediction {
