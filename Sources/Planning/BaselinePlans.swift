@@ -7,7 +7,7 @@ public enum BaselinePlans {
     public static func standalone(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
-        try Planner(profile: profile, memory: memory).plan(
+        try Planner(profile: profile, memory: memory, freedom: .givenOrder).plan(
             miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, ranks: [0])
     }
 
@@ -15,7 +15,7 @@ public enum BaselinePlans {
     public static func eddl(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
-        try Planner(profile: profile, memory: memory).plan(
+        try Planner(profile: profile, memory: memory, freedom: .givenOrder).plan(
             miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, stageCounts: 1...1)
     }
 
@@ -24,7 +24,7 @@ public enum BaselinePlans {
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
         let rankCount = profile.devices.count
-        return try Planner(profile: profile, memory: memory).plan(
+        return try Planner(profile: profile, memory: memory, freedom: .givenOrder).plan(
             miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, stageCounts: rankCount...rankCount
         )
     }

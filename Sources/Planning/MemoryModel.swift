@@ -38,10 +38,10 @@ public struct MemoryModel: Sendable, Equatable {
 
     /// Peak bytes on one rank.
     ///
-    /// - Parameter microBatchCount: of a mini-batch; nil for many.
-    func peakBytes(_ load: Load, microBatchCount: Int?) -> Int {
+    /// - Parameter microBatchCount: of a mini-batch.
+    func peakBytes(_ load: Load, microBatchCount: Int) -> Int {
         // One micro-batch's rows of the cache are filled while another's are written.
-        let queued = Double(min(2, microBatchCount ?? 2)) * load.cacheBytes
+        let queued = Double(min(2, microBatchCount)) * load.cacheBytes
         return load.parameterBytes + (1 + optimizerStateMultiple + bucketMultiple) * load.trainableBytes
             + Int((load.keptBytes + load.transientBytes + load.exchangeBytes + queued).rounded(.up))
     }

@@ -32,28 +32,36 @@ struct PartitionRecursion {
 
     let layerCount: Int
     let deviceCount: Int
+    private let groupSizes: ClosedRange<Int>
     /// `[k][layer][first device][device count]`: layers from `layer` on in k parts, of which the first has so many devices.
     private var entries: [Entry]
     private let maximumPartCount: Int
 
     /// - Parameters:
     ///   - partCount: the largest number of parts to answer for.
+    ///   - groupSizes: the numbers of devices that a part can have.
     ///   - cost: of layers on devices as the k-th part from the end (1 is the last); infinity when impossible.
     ///   - link: of passing the boundary before a layer from one run of devices to the next.
     init(
-        layerCount: Int, deviceCount: Int, partCount: Int,
+        layerCount: Int, deviceCount: Int, partCount: Int, groupSizes: ClosedRange<Int>,
         cost: (_ layers: Range<Int>, _ devices: Range<Int>, _ partsFromEnd: Int) -> Double,
         link: (_ layer: Int, _ from: Range<Int>, _ to: Range<Int>) -> Double
     ) {
         self.layerCount = layerCount
         self.deviceCount = deviceCount
+        self.groupSizes = groupSizes
         maximumPartCount = partCount
         entries = Array(
-            repeating: Entry(), count: (partCount + 1) * (layerCount + 1) * deviceCount * (deviceCount + 1))
+            repeating: Entry(),
+            count: (partCount + 1) * (layerCount + 1) * deviceCount * groupSizes.count)
         for parts in 1...partCount {
             for first in 0..<deviceCount {
-                // Each part that follows needs a device.
-                for count in stride(from: 1, through: deviceCount - first - (parts - 1), by: 1) {
+                // Each part that follows needs a device, and all of them take what is left.
+                guard
+                    (parts * groupSizes.lowerBound...parts * groupSizes.upperBound).contains(
+                        deviceCount - first)
+                else { continue }
+                for count in counts(deviceCount - first, before: parts - 1) {
                     let devices = first..<first + count
                     if parts == 1 {
                         if devices.upperBound == deviceCount { closeWithOnePart(devices, cost) }
@@ -66,7 +74,13 @@ struct PartitionRecursion {
     }
 
     private func index(_ parts: Int, _ layer: Int, _ first: Int, _ count: Int) -> Int {
-        ((parts * (layerCount + 1) + layer) * deviceCount + first) * (deviceCount + 1) + count
+        ((parts * (layerCount + 1) + layer) * deviceCount + first) * groupSizes.count + count
+            - groupSizes.lowerBound
+    }
+
+    /// The sizes of a group that leaves a device for each of the parts after it.
+    private func counts(_ free: Int, before parts: Int) -> StrideThrough<Int> {
+        stride(from: groupSizes.lowerBound, through: min(groupSizes.upperBound, free - parts), by: 1)
     }
 
     private mutating func closeWithOnePart(
@@ -87,7 +101,7 @@ struct PartitionRecursion {
         // What follows a boundary does not depend on where this part began: the best next group for each boundary.
         var ways = [Entry](repeating: Entry(), count: layerCount)
         for boundary in stride(from: 1, through: layerCount - (parts - 1), by: 1) {
-            for nextCount in stride(from: 1, through: deviceCount - next - (parts - 2), by: 1) {
+            for nextCount in counts(deviceCount - next, before: parts - 2) {
                 let rest = entries[index(parts - 1, boundary, next, nextCount)].score
                 guard rest.bottleneck < .infinity else { continue }
                 let seconds = link(boundary, devices, next..<next + nextCount)
@@ -120,7 +134,7 @@ struct PartitionRecursion {
             (1...maximumPartCount).contains(partCount), "the recursion was not run for \(partCount) parts")
         var deviceCount = 0
         var score = Score()
-        for count in stride(from: 1, through: self.deviceCount - (partCount - 1), by: 1) {
+        for count in counts(self.deviceCount, before: partCount - 1) {
             let entry = entries[index(partCount, 0, 0, count)]
             if entry.score < score { (score, deviceCount) = (entry.score, count) }
         }

@@ -148,12 +148,13 @@ public struct Plan: Sendable, Equatable {
 }
 
 extension StagePlan: CustomStringConvertible {
-    /// "layers 0-4 on ranks 0, 1 (shares 3, 1)".
+    /// "layers 0-4 on ranks 0, 1 (shares 3, 1)", with ", recomputed" where forward runs twice.
     public var description: String {
         let span =
             layers.count == 1
             ? "layer \(layers.lowerBound)" : "layers \(layers.lowerBound)-\(layers.upperBound - 1)"
         return "\(span) on \(Self.list("rank", ranks)) (\(Self.list("share", share)))"
+            + (recompute ? ", recomputed" : "")
     }
 
     private static func list(_ noun: String, _ numbers: [Int]) -> String {

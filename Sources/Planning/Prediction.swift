@@ -4,8 +4,7 @@ import Support
 public enum PlannerKind: String, Sendable, CaseIterable {
     /// Eq. (2) to (6) of the paper as printed.
     case paper
-    /// The recursion of eq. (2) with the links inside the bottleneck, and the choice among its plans by
-    /// `LatencyEstimate.bottleneck`. See `Planner` for exactly what is searched.
+    /// The least `LatencyEstimate.bottleneck` among all plans. See `Planner` for exactly what is searched.
     case exact
 }
 
@@ -18,14 +17,18 @@ public struct Prediction: Sendable, Equatable {
     public var stages: [StagePrediction]
     /// One for each number of stages considered, the chosen one included, in ascending order.
     public var considered: [PlanCandidate]
+    /// Plainer ways to run that were compared with the plan, by name; empty for a plan of the paper's planner.
+    public var alternatives: [PlanAlternative]
 
     public init(
-        planner: PlannerKind, stepSeconds: Double, stages: [StagePrediction], considered: [PlanCandidate]
+        planner: PlannerKind, stepSeconds: Double, stages: [StagePrediction], considered: [PlanCandidate],
+        alternatives: [PlanAlternative] = []
     ) {
         self.planner = planner
         self.stepSeconds = stepSeconds
         self.stages = stages
         self.considered = considered
+        self.alternatives = alternatives
     }
 }
 
@@ -79,23 +82,39 @@ public struct PlanCandidate: Sendable, Equatable {
     }
 }
 
+/// What became of a plainer way to run, such as "even shares".
+public struct PlanAlternative: Sendable, Equatable {
+    public var name: String
+    public var outcome: PlanCandidate.Outcome
+
+    public init(name: String, outcome: PlanCandidate.Outcome) {
+        self.name = name
+        self.outcome = outcome
+    }
+}
+
 extension Prediction {
     /// Reads `predicted` of a `plan.json`, strictly.
     public init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["planner", "step_seconds", "stages", "considered"])
+        let object = try reader.object(keys: [
+            "planner", "step_seconds", "stages", "considered", "alternatives",
+        ])
         let word = try object.required("planner").choice(PlannerKind.allCases.map(\.rawValue))
         self.init(
             planner: PlannerKind(rawValue: word)!,  // `choice` let only these words through
             stepSeconds: try object.required("step_seconds").seconds(),
             stages: try object.required("stages").array().map { try StagePrediction($0) },
-            considered: try object.required("considered").array().map { try PlanCandidate($0) })
+            considered: try object.required("considered").array().map { try PlanCandidate($0) },
+            alternatives: try object.optional("alternatives")?.array().map { try PlanAlternative($0) } ?? [])
     }
 
     public var json: JSONValue {
-        .dictionary([
+        var pairs: [(String, JSONValue)] = [
             ("planner", JSONValue(planner.rawValue)), ("step_seconds", JSONValue(stepSeconds)),
             ("stages", .array(stages.map(\.json))), ("considered", .array(considered.map(\.json))),
-        ])
+        ]
+        if !alternatives.isEmpty { pairs.append(("alternatives", .array(alternatives.map(\.json)))) }
+        return .dictionary(pairs)
     }
 }
 
@@ -129,32 +148,48 @@ extension StagePrediction {
 
 extension PlanCandidate {
     init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: [
-            "stage_count", "micro_batch_count", "step_seconds", "bottleneck_seconds", "infeasible",
-        ])
-        let stageCount = try object.required("stage_count").integer(in: 1...Int.max)
+        let object = try reader.object(keys: ["stage_count"] + Outcome.keys)
+        self.init(
+            stageCount: try object.required("stage_count").integer(in: 1...Int.max),
+            outcome: try Outcome(object))
+    }
+
+    var json: JSONValue { .dictionary([("stage_count", JSONValue(stageCount))] + outcome.pairs) }
+}
+
+extension PlanAlternative {
+    init(_ reader: JSONReader) throws {
+        let object = try reader.object(keys: ["name"] + PlanCandidate.Outcome.keys)
+        self.init(
+            name: try object.required("name").string(), outcome: try PlanCandidate.Outcome(object))
+    }
+
+    var json: JSONValue { .dictionary([("name", JSONValue(name))] + outcome.pairs) }
+}
+
+extension PlanCandidate.Outcome {
+    static let keys = ["micro_batch_count", "step_seconds", "bottleneck_seconds", "infeasible"]
+
+    /// Reads the keys of an outcome from the object that they stand in.
+    init(_ object: JSONObjectReader) throws {
         if let reason = object.optional("infeasible") {
-            self.init(stageCount: stageCount, outcome: .infeasible(reason: try reason.string()))
+            self = .infeasible(reason: try reason.string())
         } else {
-            self.init(
-                stageCount: stageCount,
-                outcome: .feasible(
-                    microBatchCount: try object.required("micro_batch_count").integer(in: 1...Int.max),
-                    stepSeconds: try object.required("step_seconds").seconds(),
-                    bottleneckSeconds: try object.required("bottleneck_seconds").seconds()))
+            self = .feasible(
+                microBatchCount: try object.required("micro_batch_count").integer(in: 1...Int.max),
+                stepSeconds: try object.required("step_seconds").seconds(),
+                bottleneckSeconds: try object.required("bottleneck_seconds").seconds())
         }
     }
 
-    var json: JSONValue {
-        switch outcome {
+    var pairs: [(String, JSONValue)] {
+        switch self {
         case .feasible(let microBatchCount, let stepSeconds, let bottleneckSeconds):
-            .dictionary([
-                ("stage_count", JSONValue(stageCount)), ("micro_batch_count", JSONValue(microBatchCount)),
-                ("step_seconds", JSONValue(stepSeconds)),
+            [
+                ("micro_batch_count", JSONValue(microBatchCount)), ("step_seconds", JSONValue(stepSeconds)),
                 ("bottleneck_seconds", JSONValue(bottleneckSeconds)),
-            ])
-        case .infeasible(let reason):
-            .dictionary([("stage_count", JSONValue(stageCount)), ("infeasible", JSONValue(reason))])
+            ]
+        case .infeasible(let reason): [("infeasible", JSONValue(reason))]
         }
     }
 }

@@ -68,25 +68,26 @@ public struct StageCosts: Sendable {
     /// - Parameters:
     ///   - recompute: keep only the input of the first layer for each micro-batch in flight; the model's own input is
     ///     tokens, which count nothing.
-    ///   - microBatch: size and count of the micro-batches, where they are known: then a rank that takes all of each is
-    ///     not expected to meet the worst one several times, and few micro-batches leave less under way.
+    ///   - microBatch: size and count of the micro-batches. A rank that takes all of each holds neighbouring slots and does
+    ///     not meet the worst ones several times; few micro-batches leave less under way.
     public func peakBytes(
         layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false,
-        microBatch: (size: Int, count: Int)? = nil
+        microBatch: (size: Int, count: Int)
     ) -> Int {
-        guard share > 0 else { return residentBytes(layers) }
+        var load = resident(layers)
+        guard share > 0 else { return memory.peakBytes(load, microBatchCount: microBatch.count) }
         let width = profile.layers.count + 1
         func sum(
             _ sums: [Profile.TokenClass: [Double]], over range: Range<Int>,
             _ samples: (Profile.TokenClass) -> Double
         ) -> Double {
-            return sums.reduce(0) {
+            sums.reduce(0) {
                 $0 + samples($1.key) * ($1.value[range.upperBound] - $1.value[range.lowerBound])
             }
         }
         let one = { profile.peakSamples(share, $0) }
         let inFlight = { (tokens: Profile.TokenClass) in
-            microBatch?.size == share
+            microBatch.size == share
                 ? profile.peakSamples(share * inFlightCount, tokens)
                 : Double(inFlightCount) * profile.peakSamples(share, tokens)
         }
@@ -96,7 +97,6 @@ public struct StageCosts: Sendable {
             layers.upperBound == profile.layers.count
             ? 0 : profile.backwardBytesPerSample(after: layers.upperBound - 1)
         let saving = recompute ? one : inFlight
-        var load = resident(layers)
         load.keptBytes =
             inFlight(.either) * input + saving(.either) * result + sum(savedBytes, over: layers, saving)
             // Inside a stage nobody but backward holds a layer's input.
@@ -112,15 +112,11 @@ public struct StageCosts: Sendable {
         load.cacheBytes = sum(cacheBytes, over: layers, one)
         load.exchangeBytes =
             one(.either)
-            * exchangeBytesPerSample(layers, inFlightCount: inFlightCount, microBatchCount: microBatch?.count)
-        return memory.peakBytes(load, microBatchCount: microBatch?.count)
+            * exchangeBytesPerSample(layers, inFlightCount: inFlightCount, microBatchCount: microBatch.count)
+        return memory.peakBytes(load, microBatchCount: microBatch.count)
     }
 
     /// What a rank without samples holds of some layers.
-    private func residentBytes(_ layers: Range<Int>) -> Int {
-        memory.peakBytes(resident(layers), microBatchCount: nil)
-    }
-
     private func resident(_ layers: Range<Int>) -> MemoryModel.Load {
         var load = MemoryModel.Load(
             parameterBytes: parameterBytes[layers.upperBound] - parameterBytes[layers.lowerBound],
@@ -146,15 +142,16 @@ public struct StageCosts: Sendable {
 
     /// Bytes of messages at one time.
     ///
-    /// Two receives from each neighbour are posted ahead while more are to come, and a send to each may still be on its way. With all micro-batches in flight received, none of them is posted any more.
+    /// Two receives from each neighbour are posted ahead while more are to come, and a send to each may still be on its
+    /// way. With all micro-batches in flight received, none of them is posted any more.
     private func exchangeBytesPerSample(
-        _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int?
+        _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int
     ) -> Double {
         func boundary(_ layer: Int) -> (forward: Double, backward: Double) {
             (profile.forwardBytesPerSample(after: layer), profile.backwardBytesPerSample(after: layer))
         }
         var bytes = 0.0
-        let toCome = microBatchCount.map { $0 - inFlightCount } ?? 3
+        let toCome = microBatchCount - inFlightCount
         if layers.lowerBound > 0 {
             let (forward, backward) = boundary(layers.lowerBound - 1)
             // Every backward that sends a gradient is one receive less to come.
@@ -164,9 +161,9 @@ public struct StageCosts: Sendable {
         }
         if layers.upperBound < profile.layers.count {
             let (forward, backward) = boundary(layers.upperBound - 1)
-            bytes += Double(min(2, microBatchCount.map { $0 - 1 } ?? 2)) * backward
+            bytes += Double(min(2, microBatchCount - 1)) * backward
             // Whoever waits for gradients has nothing older under way than what they answer.
-            bytes += (backward > 0 ? 1 : Double(min(2, microBatchCount ?? 2))) * forward
+            bytes += (backward > 0 ? 1 : Double(min(2, microBatchCount))) * forward
         }
         return bytes
     }
@@ -220,7 +217,7 @@ public struct StageCosts: Sendable {
         return 2 * Double(ranks.count - 1) * worst
     }
 
-    /// What one stage of a plan costs.
+    /// What one stage of a plan costs. Where it recomputes, its backward begins with a second forward.
     ///
     /// - Parameters:
     ///   - next: the stage after it; nil for the last.
@@ -237,13 +234,10 @@ public struct StageCosts: Sendable {
                 forward += profile.forwardSeconds(device: rank, layer: layer, samples: Double(share))
                 backward += profile.backwardSeconds(device: rank, layer: layer, samples: Double(share))
             }
+            if stage.recompute { backward += forward }
             slowestForward = max(slowestForward, forward)
             slowestBackward = max(slowestBackward, backward)
             slowestBoth = max(slowestBoth, forward + backward)
-        }
-        if stage.recompute {
-            slowestBackward += slowestForward
-            slowestBoth += slowestForward
         }
         let boundary = stage.layers.upperBound - 1
         func transfer(_ bytesPerSample: Double) -> Double {

@@ -5,22 +5,47 @@ struct StageTable {
     private let layerCount: Int
     /// Shares of the first `count` devices of a group of `count`.
     let shares: [[Int]]
+    /// Sizes that a group can have, as every rank is used.
+    let groupSizes: ClosedRange<Int>
+    private let recompute: Bool
+    private let microBatch: (size: Int, count: Int)
     private var seconds: [Double]
     /// The most micro-batches in flight that fit every device's budget, up to the number of devices.
     private var inFlightLimit: [Int]
 
-    init(costs: StageCosts, ranks: [Int], microBatchSize: Int) {
+    /// Whether the tables of a recursion over such numbers stay within some hundred megabytes.
+    static func isBuildable(layerCount: Int, deviceCount: Int, stageCounts: ClosedRange<Int>) -> Bool {
+        let sizes = groupSizes(deviceCount, stageCounts)
+        let perLayer = Double(layerCount) * Double(deviceCount) * Double(sizes.count)
+        return perLayer * Double(max(layerCount, stageCounts.upperBound)) <= 1e7
+    }
+
+    private static func groupSizes(_ deviceCount: Int, _ stageCounts: ClosedRange<Int>) -> ClosedRange<Int> {
+        let largest = deviceCount - stageCounts.lowerBound + 1
+        return (stageCounts.upperBound == 1 ? largest : 1)...largest
+    }
+
+    /// - Parameters:
+    ///   - stageCounts: the numbers of stages that will be asked for.
+    ///   - recompute: whether stages recompute where that takes less memory; times are always those without.
+    init(
+        costs: StageCosts, ranks: [Int], microBatch: (size: Int, count: Int), stageCounts: ClosedRange<Int>,
+        recompute: Bool = false
+    ) {
+        self.microBatch = microBatch
         self.costs = costs
         self.ranks = ranks
         layerCount = costs.profile.layers.count
         shares = (0...ranks.count).map {
-            $0 == 0 ? [] : StagePlan.evenShare(sampleCount: microBatchSize, rankCount: $0)
+            $0 == 0 ? [] : StagePlan.evenShare(sampleCount: microBatch.size, rankCount: $0)
         }
-        let size = layerCount * (layerCount + 1) * ranks.count * (ranks.count + 1)
+        groupSizes = Self.groupSizes(ranks.count, stageCounts)
+        self.recompute = recompute
+        let size = layerCount * (layerCount + 1) * ranks.count * groupSizes.count
         seconds = Array(repeating: 0, count: size)
         inFlightLimit = Array(repeating: 0, count: size)
         for first in ranks.indices {
-            for end in first + 1...ranks.count { fill(first..<end) }
+            for end in first + 1...ranks.count where groupSizes.contains(end - first) { fill(first..<end) }
         }
     }
 
@@ -44,11 +69,14 @@ struct StageTable {
                     backward += times[last].1
                     let entry = index(first..<last + 1, devices)
                     seconds[entry] = max(seconds[entry], forward + backward)
-                    var limit = device == devices.lowerBound ? ranks.count : inFlightLimit[entry]
+                    var limit =
+                        device == devices.lowerBound
+                        ? min(ranks.count, microBatch.count) : inFlightLimit[entry]
                     if let budget {
                         while limit > 0,
-                            costs.peakBytes(layers: first..<last + 1, share: samples, inFlightCount: limit)
-                                > budget
+                            costs.peakBytes(
+                                layers: first..<last + 1, share: samples, inFlightCount: limit,
+                                microBatch: microBatch) > budget
                         {
                             limit -= 1
                         }
@@ -61,7 +89,7 @@ struct StageTable {
 
     private func index(_ layers: Range<Int>, _ devices: Range<Int>) -> Int {
         ((layers.lowerBound * (layerCount + 1) + layers.upperBound) * ranks.count + devices.lowerBound)
-            * (ranks.count + 1) + devices.count
+            * groupSizes.count + devices.count - groupSizes.lowerBound
     }
 
     /// T of eq. (3), infinity when a device's budget is exceeded with so many micro-batches in flight.
@@ -74,9 +102,20 @@ struct StageTable {
     func excessBytes(_ layers: Range<Int>, _ devices: Range<Int>, inFlightCount: Int) -> Double {
         zip(devices, shares[devices.count]).reduce(0.0) { worst, pair in
             guard let budget = costs.profile.devices[ranks[pair.0]].memoryBudgetBytes else { return worst }
-            let bytes = costs.peakBytes(layers: layers, share: pair.1, inFlightCount: inFlightCount)
-            return max(worst, Double(bytes - budget))
+            return max(worst, Double(peakBytes(layers, pair.1, inFlightCount).bytes - budget))
         }
+    }
+
+    private func peakBytes(_ layers: Range<Int>, _ share: Int, _ inFlightCount: Int) -> (
+        bytes: Int, recompute: Bool
+    ) {
+        let plain = costs.peakBytes(
+            layers: layers, share: share, inFlightCount: inFlightCount, microBatch: microBatch)
+        guard recompute else { return (plain, false) }
+        let recomputed = costs.peakBytes(
+            layers: layers, share: share, inFlightCount: inFlightCount, recompute: true,
+            microBatch: microBatch)
+        return recomputed < plain ? (recomputed, true) : (plain, false)
     }
 
     /// c_f + c_b for the boundary before `layer`, from one run of devices to the next.
@@ -91,9 +130,14 @@ struct StageTable {
     }
 
     func plan(_ parts: [PartitionRecursion.Part], microBatchCount: Int) -> Plan {
-        Plan(
-            stages: parts.map {
-                StagePlan(layers: $0.layers, ranks: Array(ranks[$0.devices]), share: shares[$0.devices.count])
-            }, microBatchCount: microBatchCount)
+        let stages = parts.enumerated().map { index, part in
+            let share = shares[part.devices.count]
+            let inFlightCount = MemoryModel.inFlightCount(
+                stage: index, stageCount: parts.count, microBatchCount: microBatchCount)
+            return StagePlan(
+                layers: part.layers, ranks: Array(ranks[part.devices]), share: share,
+                recompute: peakBytes(part.layers, share[0], inFlightCount).recompute)
+        }
+        return Plan(stages: stages, microBatchCount: microBatchCount)
     }
 }

@@ -114,6 +114,25 @@ struct PlanTests {
         #expect(valid.json.text() == expected)
     }
 
+    @Test("a stage that recomputes says so, in the file and to people")
+    func recompute() throws {
+        var plan = valid
+        plan.stages[1].recompute = true
+        #expect(
+            plan.json.text()
+                == #"{"stages":[{"layers":[0, 5], "ranks":[0, 1], "share":[3, 1]}, "#
+                + #"{"layers":[5, 8], "ranks":[2], "share":[4], "recompute":true}], "micro_batch_count":4}"#)
+        #expect(try Plan(reader(plan.json.text()), miniBatchSize: 16) == plan)
+        #expect(plan.stages[1].description == "layers 5-7 on rank 2 (share 4), recomputed")
+        #expect(throws: Failure.self) {
+            try Plan(
+                reader(
+                    #"{"stages": [{"layers": [0, 5], "ranks": [0], "recompute": 1}], "micro_batch_count": 4}"#
+                ),
+                miniBatchSize: 16)
+        }
+    }
+
     @Test("JSON round trip, with and without a prediction", arguments: [true, false])
     func roundTrip(indented: Bool) throws {
         #expect(try Plan(reader(valid.json.text(indented: indented)), miniBatchSize: 16) == valid)
@@ -136,6 +155,12 @@ struct PlanTests {
                 PlanCandidate(
                     stageCount: 2,
                     outcome: .feasible(microBatchCount: 4, stepSeconds: 0.75, bottleneckSeconds: 0.29)),
+            ],
+            alternatives: [
+                PlanAlternative(
+                    name: "even shares",
+                    outcome: .feasible(microBatchCount: 2, stepSeconds: 0.8, bottleneckSeconds: 0.3)),
+                PlanAlternative(name: "one device alone", outcome: .infeasible(reason: "too large")),
             ])
         #expect(try Plan(reader(plan.json.text(indented: indented)), miniBatchSize: 16) == plan)
     }
@@ -169,7 +194,7 @@ struct PlanTests {
         ),
         (
             "{\"stages\": [\n{\"layers\": [0, 5], \"rank\": [0]}], \"micro_batch_count\": 4}",
-            "plan.json:2: unknown key \"stages[0].rank\". Did you mean \"ranks\"? Known here: layers, ranks, share."
+            "plan.json:2: unknown key \"stages[0].rank\". Did you mean \"ranks\"? Known here: layers, ranks, share, recompute."
         ),
         (
             #"{"stages": [], "micro_batch_count": 4}"#,

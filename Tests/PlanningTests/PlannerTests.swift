@@ -2,7 +2,7 @@ import Planning
 import Support
 import Testing
 
-/// Eq. (3) to (6), the links and the memory written down a second time, as plainly as possible.
+/// Eq. (3) to (6) and the links written down a second time, as plainly as possible.
 private struct NaiveModel {
     let profile: Profile
     let kind: PlannerKind
@@ -12,12 +12,10 @@ private struct NaiveModel {
         return plan.stages.enumerated().allSatisfy { i, stage in
             zip(stage.ranks, stage.share).allSatisfy { rank, share in
                 guard let budget = profile.devices[rank].memoryBudgetBytes else { return true }
-                let layers = profile.layers[stage.layers]
-                let fixed = layers.reduce(0) { $0 + $1.parameterBytes + 4 * $1.trainableBytes }
-                let saved = layers.reduce(0.0) { $0 + $1.savedBytesPerSample } * Double(share)
-                let transient = layers.map(\.transientBytesPerSample).max()! * Double(share)
-                let inFlight = Double(min(plan.microBatchCount, stageCount - i))
-                return Double(fixed) + inFlight * saved + transient <= Double(budget)
+                // The memory model has tests of its own.
+                return StageCosts(profile: profile).peakBytes(
+                    layers: stage.layers, share: share, inFlightCount: min(plan.microBatchCount, stageCount - i),
+                    microBatch: (plan.microBatchSize, plan.microBatchCount)) <= budget
             }
         }
     }
@@ -146,12 +144,13 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * m
 @Suite("Planner")
 struct PlannerTests {
     @Test(
-        "equals brute force under its own cost model on 400 random instances", arguments: PlannerKind.allCases
+        "equals brute force under its own cost model in the given order on 500 random instances",
+        arguments: PlannerKind.allCases
     )
     func bruteForce(kind: PlannerKind) throws {
         var (infeasibleCount, feasibleCount) = (0, 0)
         var ratios: [Double] = []
-        for seed in 0..<UInt64(400) {
+        for seed in 0..<UInt64(500) {
             let random = CounterRandom(seed, 77)
             func draw(_ index: UInt64, _ range: ClosedRange<Int>) -> Int {
                 range.lowerBound + Int(random.uniform(at: index) * Double(range.count))
@@ -159,7 +158,7 @@ struct PlannerTests {
             let (layerCount, deviceCount) = (draw(0, 1...8), draw(1, 1...5))
             let miniBatchSize = draw(2, 1...12)
             let profile = try Profiles.random(seed: seed, layerCount: layerCount, deviceCount: deviceCount)
-            let planner = Planner(kind: kind, profile: profile)
+            let planner = Planner(kind: kind, profile: profile, freedom: .givenOrder)
             let naive = NaiveModel(profile: profile, kind: kind)
             var bestStep = Double.infinity
             var bestPossibleStep = Double.infinity
@@ -203,7 +202,9 @@ struct PlannerTests {
             if bestStep < .infinity {
                 let plan = try planner.plan(miniBatchSize: miniBatchSize)
                 #expect(plan.predicted?.stepSeconds == bestStep)
-                #expect(plan.predicted?.considered.map(\.stageCount) == Array(1...deviceCount))
+                #expect(
+                    plan.predicted?.considered.map(\.stageCount)
+                        == Array(1...min(deviceCount, layerCount + 1)))
                 ratios.append(bestStep / bestPossibleStep)
             } else {
                 #expect(throws: Failure.self) { try planner.plan(miniBatchSize: miniBatchSize) }
@@ -217,29 +218,17 @@ struct PlannerTests {
                 + "possible by its own estimate: mean \(mean), worst \(ratios.max()!)")
     }
 
-    @Test("48 layers on 8 devices are planned quickly", arguments: PlannerKind.allCases)
-    func speed(kind: PlannerKind) throws {
-        let profile = try Profiles.random(seed: 1, layerCount: 48, deviceCount: 8, budgets: false)
-        let planner = Planner(kind: kind, profile: profile)
-        let clock = ContinuousClock()
-        let one = try clock.measure { _ = try planner.plan(miniBatchSize: 16, microBatchCount: 4) }
-        let search = try clock.measure { _ = try planner.plan(miniBatchSize: 16) }
-        print("\(kind.rawValue): 48 layers x 8 devices, M = 4 in \(one), all divisors of 16 in \(search)")
-        // The paper allows three seconds on an edge device; a machine under load must not fail a test of milliseconds.
-        #expect(one < .seconds(1))
-        #expect(search < .seconds(3))
-    }
-
     @Test("an infeasible model says for each number of stages what is missing")
     func infeasible() throws {
         let planner = Planner(profile: try Profiles.twoDevices(budgets: [2000, 1000]))
-        // One stage: 3000 + 1200 + 120 + 30. Two: layer 0 and 1 on rank 0 miss 2000 + 800 + 2 x 80 + 30 - 2000 = 990 and
-        // layer 2 on rank 1 1000 + 400 + 40 + 10 - 1000 = 450; the other cut has 2000 + 800 + 80 + 30 - 1000 = 1910.
+        // One stage: 3000 + 1200 + 120 + 30. Two: layer 0 and 1 on rank 0, which keeps no input and the saved bytes of one
+        // micro-batch, miss 2000 + 800 + 80 + 30 - 2000 = 910 and layer 2 on rank 1 1000 + 400 + 40 + 10 - 1000 = 450; the
+        // other cut has 2000 + 800 + 80 + 30 - 1000 = 1910.
         #expect(
             throws: Failure.configuration(
-                "plan: infeasible: 1 stage: in the closest plan with 2 micro-batches, rank 0 needs 4350 bytes for layers "
+                "plan: infeasible: 1 stage: in the closest plan with 2 micro-batches, rank 0 needs 4100 bytes for layers "
                     + "0-2 on ranks 0, 1 (shares 1, 0), its budget is 2000; 2 stages: in the closest plan with 2 "
-                    + "micro-batches, rank 0 needs 2990 bytes for layers 0-1 on rank 0 (share 1), its budget is 2000"
+                    + "micro-batches, rank 0 needs 2780 bytes for layers 0-1 on rank 0 (share 1), recomputed, its budget is 2000"
             )
         ) { try planner.plan(miniBatchSize: 2) }
     }
@@ -255,7 +244,7 @@ struct PlannerTests {
             outcomes[0]
                 == .infeasible(
                     reason:
-                        "in the closest plan with 2 micro-batches, rank 0 needs 4350 bytes for layers 0-2 on ranks "
+                        "in the closest plan with 2 micro-batches, rank 0 needs 4100 bytes for layers 0-2 on ranks "
                         + "0, 1 (shares 1, 0), its budget is 1500"))
         guard case .feasible = outcomes[1] else {
             Issue.record("expected two stages to be feasible, found \(outcomes[1])")
@@ -268,8 +257,8 @@ struct PlannerTests {
         let profile = try Profiles.random(seed: 2, layerCount: 2, deviceCount: 5, budgets: false)
         let plan = try Planner(profile: profile).plan(miniBatchSize: 4)
         let considered = try #require(plan.predicted).considered
-        #expect(considered.map(\.stageCount) == [1, 2, 3, 4, 5])
-        #expect(considered[4].outcome == .infeasible(reason: "the model has 2 layers only"))
+        #expect(considered.map(\.stageCount) == [1, 2, 3])
+        #expect(considered[2].outcome == .infeasible(reason: "the model has 2 layers only"))
         #expect(
             throws: Failure.configuration("plan: infeasible: 5 stages: the model has 2 layers only")
         ) { try BaselinePlans.ecoFL(profile: profile, miniBatchSize: 4, microBatchCount: nil) }
@@ -287,7 +276,8 @@ struct PlannerTests {
     @Test("only the given ranks are used, in the given order")
     func orderedSubset() throws {
         let profile = try Profiles.random(seed: 9, layerCount: 6, deviceCount: 4, budgets: false)
-        let plan = try Planner(profile: profile).plan(miniBatchSize: 8, ranks: [3, 0, 2])
+        let plan = try Planner(profile: profile, freedom: .givenOrder).plan(
+            miniBatchSize: 8, ranks: [3, 0, 2])
         #expect(plan.stages.flatMap(\.ranks) == [3, 0, 2])
         try plan.validate(layerCount: 6, worldSize: 4, miniBatchSize: 8)
     }
@@ -329,6 +319,39 @@ struct BaselinePlansTests {
         for plan in [standalone, ecoFL] { try plan.validate(layerCount: 7, worldSize: 4, miniBatchSize: 8) }
         try eddl.validate(layerCount: 7, worldSize: 4, miniBatchSize: 12)
         #expect([standalone, eddl, ecoFL].map(\.microBatchCount) == [2, 2, 4])
+    }
+
+    @Test("a baseline neither reorders, leaves out, recomputes nor gives uneven shares")
+    func noFreedom() throws {
+        // The second rank alone would be 16 times as fast, and memory asks for recomputation.
+        let devices = [Profiles.HomeDevice.pi, .laptop, .pi, .nano]
+        let memory = MemoryModel(optimizerStateMultiple: 0)
+        let eddl = try BaselinePlans.eddl(
+            profile: try Profiles.home(devices, tunesAll: false), miniBatchSize: 16, microBatchCount: nil,
+            memory: memory)
+        #expect(eddl.stages.map(\.ranks) == [[0, 1, 2, 3]])
+        let ecoFL = try BaselinePlans.ecoFL(
+            profile: try Profiles.home(devices, tunesAll: true), miniBatchSize: 16, microBatchCount: 8,
+            memory: memory)
+        #expect(ecoFL.stages.map(\.ranks) == [[0], [1], [2], [3]])
+        for stage in eddl.stages + ecoFL.stages {
+            #expect(!stage.recompute)
+            #expect(stage.share.max()! - stage.share.min()! <= 1)
+        }
+    }
+
+    @Test("baselines of a thousand ranks: one stage on all is a plan, a stage for each needs as many layers")
+    func thousandRanks() throws {
+        let profile = try Profiles.home(
+            Array(repeating: .laptop, count: 1000), layerCount: 60, tunesAll: false)
+        let eddl = try BaselinePlans.eddl(profile: profile, miniBatchSize: 2000, microBatchCount: 1)
+        #expect(eddl.stages[0].share == Array(repeating: 2, count: 1000))
+        #expect(
+            throws: Failure.configuration("plan: infeasible: 1000 stages: the model has 60 layers only")
+        ) { try BaselinePlans.ecoFL(profile: profile, miniBatchSize: 16, microBatchCount: nil) }
+        #expect(throws: Failure.self) {
+            try Planner(kind: .paper, profile: profile).plan(miniBatchSize: 16, microBatchCount: 16)
+        }
     }
 
     @Test("the default planner's plan is never slower than EDDL's or Eco-FL's by its own estimate")
