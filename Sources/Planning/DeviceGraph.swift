@@ -20,7 +20,7 @@ struct DeviceGraph {
     /// The kinds that stand behind each kind that speaks for a class; empty for the others.
     let members: [[Int]]
 
-    private static let largestEdgeCount = 20_000
+    private static let largestEdgeCount = 30_000
     private static let largestGroupCount = 1_200
 
     private struct Classes {

@@ -8,7 +8,7 @@
 /// itself and with links as short as any, from a recursion over the counts of kinds.
 struct ExactSearch {
     /// The most plans among which this search is used, and the most entries of its tables.
-    static let largestPlanCount = 1.5e7
+    static let largestPlanCount = 1e8
     private static let largestTableSize = 600_000
 
     /// An ordered group with shares, and where in the counts of kinds its devices stand.

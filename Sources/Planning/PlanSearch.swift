@@ -1,8 +1,11 @@
+import Support
+
 /// The search of the exact planner: the best plan found for each number of stages, by F.
 ///
 /// For each micro-batch count a `CoverSearch` finds plans for bounds on the bottleneck between the least that is possible
 /// and the most that can pay. Where an instance is small enough (`ExactSearch.largestPlanCount`), `ExactSearch` goes on
-/// from the best of them and ends with the optimum; elsewhere `DraftRefinement` does, and ends with the best plan found.
+/// from the best of them and ends with the optimum; elsewhere `DraftRefinement` does, after `DraftAnnealing` where devices
+/// differ much, and ends with the best plan found.
 struct PlanSearch {
     /// What plans may do.
     struct Freedom {
@@ -26,11 +29,17 @@ struct PlanSearch {
     /// Whether there is time to price and refine every number of stages at every bound.
     private let isSmall: Bool
 
+    /// With more kinds than this, classes are coarse or links uneven, so that each start is worth changing its devices.
+    private static let fewKinds = 4
     private static let boundsPerSearch = 24
     private static let boundsPerLargeSearch = 10
     private static let firstAllowance = 1_000
+    private static let variedAllowance = 20_000
+    private static let shuffleCount = 12
     private static let lastAllowance = 12_000
     private static let lastCount = 3
+    private static let annealedCount = 6
+    private static let changeCount = 20_000
 
     /// - Parameter stageCounts: none above the number of ranks or layers.
     init(costs: StageCosts, kinds: DeviceKinds, stageCounts: ClosedRange<Int>, freedom: Freedom) {
@@ -72,7 +81,8 @@ struct PlanSearch {
 
     // MARK: - Bounds on the bottleneck
 
-    /// The graphs to search: the devices by class in any order if that is few enough, else the given order and two others.
+    /// The graphs to search: the devices in any order by class if that is few enough; where classes would be coarse, the
+    /// given order and some others as well.
     private func graphs(_ costs: SearchCosts) -> [DeviceGraph] {
         let profile = costs.costs.profile
         let limit = min(
@@ -83,18 +93,28 @@ struct PlanSearch {
                 groupSizeLimit: limit, useAll: !freedom.devices)
         }
         guard freedom.devices else { return [graph(kinds.kinds)] }
-        for tolerance in [0, 0.05, 0.15, 0.3] {
+        var graphs: [DeviceGraph] = []
+        for tolerance in [0, 0.05, 0.15, 0.3, 0.5] where graphs.isEmpty {
             let graph = DeviceGraph(
                 anyOrder: kinds, profile: profile, tolerance: tolerance, groupSizeLimit: limit)
-            if let graph { return [graph] }
+            if let graph {
+                if tolerance <= 0.05 { return [graph] }
+                graphs.append(graph)
+            }
         }
         // Classes are numbered as they first appear, so this order brings equal devices together.
         let classes = kinds.classes(profile: profile, tolerance: 0.15)
         let sorted = kinds.kinds.enumerated().sorted {
             (classes[$0.element], $0.offset) < (classes[$1.element], $1.offset)
         }.map(\.element)
-        guard sorted != kinds.kinds else { return [graph(kinds.kinds)] }
-        return [graph(kinds.kinds), graph(sorted)]
+        var orders = sorted == kinds.kinds ? [sorted] : [kinds.kinds, sorted]
+        if isSmall {
+            // Coarse classes hide what devices differ in; chance finds some of the orders that show it.
+            orders += (0..<Self.shuffleCount).map { shuffle in
+                CounterRandom(UInt64(shuffle)).permutation(count: sorted.count).map { sorted[$0] }
+            }
+        }
+        return graphs + orders.map(graph)
     }
 
     private mutating func searchBounds(_ costs: SearchCosts, refine: Bool) {
@@ -104,10 +124,14 @@ struct PlanSearch {
                 costs, graph: graph, stageCount: stageCounts.upperBound, evenShares: !freedom.unevenShares)
             search(&cover, costs.microBatchCount, &local)
         }
+        let least = (best.compactMap { $0?.step } + local.values.map(\.step)).min() ?? .infinity
         for stageCount in local.keys.sorted() {
             guard var found = local[stageCount] else { continue }
             if refine {
-                Self.refine(&found, freedom: freedom, devices: false, allowance: Self.firstAllowance)
+                let isVaried = kinds.count > Self.fewKinds && freedom.devices && found.step < 1.3 * least
+                Self.refine(
+                    &found, freedom: freedom, devices: isVaried,
+                    allowance: isVaried ? Self.variedAllowance : Self.firstAllowance)
             }
             keep(found)
         }
@@ -169,8 +193,16 @@ struct PlanSearch {
         let order = best.indices.filter { best[$0] != nil }.sorted {
             (best[$0]?.step ?? 0, $0) < (best[$1]?.step ?? 0, $1)
         }
-        for stageCount in order.prefix(Self.lastCount) {
+        let isVaried = kinds.count > Self.fewKinds && isSmall && freedom.devices
+        for stageCount in order.prefix(isVaried ? Self.annealedCount : Self.lastCount) {
             guard var found = best[stageCount] else { continue }
+            if isVaried {
+                var annealing = DraftAnnealing(
+                    found.draft, step: found.step, costs: found.costs,
+                    freedom: .init(devices: true, shares: freedom.unevenShares))
+                annealing.run(changeCount: Self.changeCount)
+                found = Found(draft: annealing.best, step: annealing.step, costs: annealing.costs)
+            }
             Self.refine(
                 &found, freedom: freedom, devices: freedom.devices, allowance: Self.lastAllowance)
             keep(found)

@@ -8,7 +8,7 @@ import Support
 ///
 /// `exact` looks for the least step by `LatencyEstimate.bottleneck` within the memory budgets, over every S and M, every
 /// order and subset of the ranks, every division of the layers, whole shares of any size, and recomputation for stages
-/// that do not fit without. Its answer is the optimum where there are at most 15 million such plans for a micro-batch
+/// that do not fit without. Its answer is the optimum where there are at most 100 million such plans for a micro-batch
 /// count (`ExactSearch`), devices that can be exchanged for one another counted once: up to 8 layers on 5 different devices
 /// with micro-batches of 6, say, or 26 layers on 4 with single samples. Beyond, it is the best plan found by bisection on
 /// the bottleneck and local improvement, with similar devices treated as equal at first where there are many, and in the

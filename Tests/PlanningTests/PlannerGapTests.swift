@@ -185,8 +185,8 @@ struct PlannerGapTests {
     private static func compare(_ name: String, _ planner: Planner, _ plan: Plan, seed: UInt64) throws {
         let step = try #require(plan.predicted).stepSeconds
         var search = RandomSearch(planner: planner, miniBatchSize: plan.miniBatchSize, seed: seed)
-        let free = search.run(startCount: 12, stepCount: 1_500)
-        let near = search.run(from: plan, stepCount: 6_000)
+        let free = search.run(startCount: 30, stepCount: 3_000)
+        let near = search.run(from: plan, stepCount: 20_000)
         func percent(_ other: Double) -> Double { Double(Int((step / other - 1) * 10_000)) / 100 }
         print(
             "\(name): \(step) s; slower than random search by \(percent(free)) %, than annealing from the plan by "
