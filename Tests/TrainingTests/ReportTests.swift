@@ -1,6 +1,7 @@
 import Foundation
 import FoundationXML
 import Planning
+import Reporting
 import Support
 import Testing
 
@@ -101,6 +102,19 @@ import Testing
                 })
         #expect(predictions.dropFirst().allSatisfy { $0[1] == "–" && $0[2].hasSuffix(" ms") && $0[3] == "–" })
         #expect(try table(page, "considered").isEmpty)
+
+        // A prediction in the trace is drawn under the rank that it is for.
+        let path = run.directory + "/trace.json"
+        let prediction = TraceGroup(
+            origin: .predicted,
+            spans: [TraceSpan(rank: 2, name: "F0", category: .forward, start: 5, seconds: 0.125)])
+        try TraceFile.write(try TraceFile.read(path) + [prediction], to: path)
+        let drawn = try self.page(workshop)
+        #expect(try titles(drawn, "timeline").contains("F0: 125 ms"))
+        let bands = try drawn.nodes(
+            forXPath: "//section[@id='timeline']//*[local-name()='text'][@class='name']")
+        let names = ["rank 0", "rank 1", "rank 2", "predicted", "rank 3"]
+        #expect(bands.prefix(5).map(\.stringValue) == names)
     }
 
     @Test("what a planner expected stands beside what was measured") func whatAPlannerExpectedStandsBeside()

@@ -106,13 +106,15 @@ extension Markup {
     }
 
     /// A drawing with its own coordinates, as wide as the page; `label` says what it shows to those who cannot see it.
-    public static func drawing(width: Double, height: Double, label: String, _ children: [Markup]) -> Markup {
-        element(
+    static func drawing(width: Double, height: Double, label: String, _ children: [Markup]) -> Markup {
+        let svg = element(
             "svg",
             [
                 "xmlns": "http://www.w3.org/2000/svg", "viewBox": "0 0 \(point(width)) \(point(height))",
                 "role": "img", "aria-label": label,
             ], children)
+        // On a narrow screen it scrolls by itself rather than becoming too small to read.
+        return element("div", ["class": "scroll"], [svg])
     }
 
     static func line(_ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double, _ cssClass: String) -> Markup {

@@ -28,7 +28,7 @@ struct PredictionSection {
                         } ?? [],
                         marks: row.predicted.map {
                             [BarChart.Part("mark", $0, title: "predicted: \(Format.duration($0))")]
-                        } ?? [], note: row.measured.map(Format.milliseconds) ?? "")
+                        } ?? [], note: note(row))
                 }
             ).markup,
             .table(
@@ -47,6 +47,12 @@ struct PredictionSection {
         ]
         if let predicted = run.plan.predicted { parts += considered(predicted) }
         return .section("prediction", "Predicted and measured", parts)
+    }
+
+    private func note(_ row: Row) -> String {
+        guard let measured = row.measured else { return "" }
+        return row.predicted.map { "\(Format.fixed(measured * 1e3, 2)) / \(Format.milliseconds($0))" }
+            ?? Format.milliseconds(measured)
     }
 
     private func cells(_ row: Row) -> [String] {

@@ -45,7 +45,7 @@ enum ReportStyle {
           padding: 14px 16px; border-radius: 6px; overflow-x: auto; }
         summary { cursor: pointer; }
         svg { display: block; width: 100%; height: auto; }
-        .scroll svg { min-width: 640px; }
+        .scroll svg { min-width: 660px; }
         svg text { font-size: 11.5px; fill: var(--soft); font-variant-numeric: tabular-nums; }
         svg text.name { fill: var(--ink); font-size: 12.5px; }
         svg text.end { text-anchor: end; }

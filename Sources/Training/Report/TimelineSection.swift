@@ -45,11 +45,8 @@ struct TimelineSection {
         let seconds = window.upperBound - window.lowerBound
         return [
             .element("h3", [:], "Step \(step), \(phase.title): \(Format.duration(seconds))"),
-            .element(
-                "div", ["class": "scroll"],
-                [
-                    TimelineChart(label: "what every rank did in step \(step)", bands).markup
-                ]), shares(measured, phase, seconds),
+            TimelineChart(label: "what every rank did in step \(step)", bands).markup,
+            shares(measured, phase, seconds),
         ]
             + (run.measured.ranks.count > ranks.count
                 ? [.remark("The first \(ranks.count) of \(run.measured.ranks.count) ranks.")] : [])
