@@ -29,9 +29,11 @@ public struct AnalyticModel: Sendable {
     public let tuning: TuningShape
     /// Whether the model's own dropout is on while it trains.
     public let hasDropout: Bool
-    /// Of each sample.
+    /// Of each sample: rows of the first stack, and of a decoder behind an encoder.
     public let tokens: TokenCounts
-    /// Tokens that the model's first stack has rows for, and those of its decoder.
+    /// Whether a stage that has the head without the embedding is counted a copy of the table that both use.
+    public let copiesTable: Bool
+    /// The planner's layers in order.
     public let layers: [Layer]
 
     /// One planner layer, for one sample.
@@ -54,17 +56,25 @@ public struct AnalyticModel: Sendable {
     }
 
     /// - Parameter tokens: of every sample; models of one stack have source tokens only.
-    public init(shape: ModelShape, tuning: TuningShape, tokens: TokenCounts, hasDropout: Bool) {
+    public init(
+        shape: ModelShape, tuning: TuningShape, tokens: TokenCounts, hasDropout: Bool,
+        copiesTable: Bool = true
+    ) {
         self.shape = shape
         self.tuning = tuning
         self.tokens = tokens
         self.hasDropout = hasDropout
-        layers = LayerFormulas(shape: shape, tuning: tuning, tokens: tokens, hasDropout: hasDropout).layers
+        self.copiesTable = copiesTable
+        layers =
+            LayerFormulas(
+                shape: shape, tuning: tuning, tokens: tokens, hasDropout: hasDropout,
+                headHoldsTable: copiesTable || !shape.isHeadTied
+            ).layers
     }
 
     /// The table that a stage of the whole model holds once although both its ends use it, in bytes.
     public var tiedBytes: Int {
-        shape.isHeadTied ? Int(AnalyticConstants.floatBytes) * shape.headParameters : 0
+        shape.isHeadTied && copiesTable ? Int(AnalyticConstants.floatBytes) * shape.headParameters : 0
     }
 
     /// Backbone passes forward plus side passes plus the backward: how often a layer is launched forward, and backward.
@@ -108,7 +118,8 @@ public struct AnalyticModel: Sendable {
             for b in stride(from: a + 1, to: count, by: 1) {
                 let link = cluster.link(a, b)
                 links.append(
-                    LinkProfile(ranks: (a, b), bandwidth: link.bandwidth, latencySeconds: link.latencySeconds))
+                    LinkProfile(ranks: (a, b), bandwidth: link.bandwidth, latencySeconds: link.latencySeconds)
+                )
             }
         }
         return try Profile(
@@ -123,6 +134,7 @@ private struct LayerFormulas {
     let tuning: TuningShape
     let tokens: TokenCounts
     let hasDropout: Bool
+    let headHoldsTable: Bool
 
     private var d: Double { Double(shape.hiddenSize) }
     private var side: ModelShape? {
@@ -137,7 +149,9 @@ private struct LayerFormulas {
         for (stackIndex, stack) in shape.stacks.enumerated() {
             for index in 0..<stack.layerCount {
                 result.append(
-                    block(stack, named: "\(stack.kind == .encoder ? "encoder" : "decoder") \(index)", stackIndex))
+                    block(
+                        stack, named: "\(stack.kind == .encoder ? "encoder" : "decoder") \(index)", stackIndex
+                    ))
             }
         }
         return result + [head]
@@ -176,8 +190,11 @@ private struct LayerFormulas {
         layer.cachedBytes = bytes * rows * d
     }
 
-    private func block(_ stack: ModelShape.Stack, named name: String, _ stackIndex: Int) -> AnalyticModel.Layer {
-        var layer = AnalyticModel.Layer(name: name, kind: stack.kind == .encoder ? .encoderBlock : .decoderBlock)
+    private func block(_ stack: ModelShape.Stack, named name: String, _ stackIndex: Int)
+        -> AnalyticModel.Layer
+    {
+        var layer = AnalyticModel.Layer(
+            name: name, kind: stack.kind == .encoder ? .encoderBlock : .decoderBlock)
         let (n, m) = (rows(stackIndex), shape.crosses(stack) ? tokens.source : 0)
         let saved = SavedBytes(shape: shape, stack: stack, hasDropout: hasDropout)
         let operations = shape.forwardOperations(of: stack, rows: n, crossRows: m)
@@ -234,8 +251,9 @@ private struct LayerFormulas {
         let isTrained = tuning == .full || !isGenerative
         layer.forward = 2 * n * parameters
         layer.backward =
-            (AnalyticConstants.inputGradient + (isTrained ? AnalyticConstants.matrixGradient : 0)) * layer.forward
-        layer.parameterBytes = bytes * parameters
+            (AnalyticConstants.inputGradient + (isTrained ? AnalyticConstants.matrixGradient : 0))
+            * layer.forward
+        layer.parameterBytes = headHoldsTable ? bytes * parameters : 0
         if isTrained { layer.trainableBytes = layer.parameterBytes }
         // Logits and their logarithms, and what the matrix reads, before and behind the norm.
         layer.savedBytes = n * (2 * bytes * outputs + 2 * bytes * d)

@@ -54,11 +54,15 @@ public struct Cluster: Sendable, Equatable {
         let low: String
         let high: String
 
-        init(_ a: String, _ b: String) { (low, high) = a.utf8.lexicographicallyPrecedes(b.utf8) ? (a, b) : (b, a) }
+        init(_ a: String, _ b: String) {
+            (low, high) = a.utf8.lexicographicallyPrecedes(b.utf8) ? (a, b) : (b, a)
+        }
     }
 
     /// - Parameter exceptions: links between all devices of one name and all of another, or of the same.
-    public init(devices: [Device], commonLink: Link, exceptions: [(between: (String, String), link: Link)] = []) {
+    public init(
+        devices: [Device], commonLink: Link, exceptions: [(between: (String, String), link: Link)] = []
+    ) {
         precondition(!devices.isEmpty, "a cluster has a device")
         self.devices = devices
         self.commonLink = commonLink
@@ -78,7 +82,8 @@ public struct Cluster: Sendable, Equatable {
     public func prefix(_ count: Int) throws -> Cluster {
         guard (1...devices.count).contains(count) else {
             throw Failure.configuration(
-                "cluster: expected 1 to \(devices.count) devices, as the cluster has \(devices.count), found \(count)")
+                "cluster: expected 1 to \(devices.count) devices, as the cluster has \(devices.count), found \(count)"
+            )
         }
         return Cluster(copying: self, devices: Array(devices.prefix(count)))
     }
@@ -122,7 +127,8 @@ extension Cluster {
         guard !devices.isEmpty else { throw devicesReader.failure(expected: "at least one device") }
         guard devices.count <= Self.largestCount else {
             throw Failure.configuration(
-                "\(devicesReader.place): expected at most \(Self.largestCount) devices, found \(devices.count)")
+                "\(devicesReader.place): expected at most \(Self.largestCount) devices, found \(devices.count)"
+            )
         }
         let network = try object.required("network").object(keys: ["bandwidth", "latency_seconds", "links"])
         let common = Link(
@@ -136,7 +142,8 @@ extension Cluster {
             let found = try ends.array().map { end in
                 let name = try end.string()
                 guard names.contains(name) else {
-                    let nearest = JSONReader.nearest(to: name, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
+                    let nearest =
+                        JSONReader.nearest(to: name, among: names).map { "; did you mean \"\($0)\"?" } ?? ""
                     throw end.failure(expected: "the name of a device of this file\(nearest)")
                 }
                 return name
@@ -153,7 +160,8 @@ extension Cluster {
                     (found[0], found[1]),
                     Link(
                         bandwidth: try object.required("bandwidth").rate("bytes per second"),
-                        latencySeconds: try object.optional("latency_seconds")?.seconds() ?? common.latencySeconds)
+                        latencySeconds: try object.optional("latency_seconds")?.seconds()
+                            ?? common.latencySeconds)
                 ))
         }
         self.init(devices: devices, commonLink: common, exceptions: links)
@@ -163,7 +171,9 @@ extension Cluster {
 }
 
 extension Cluster.Device {
-    fileprivate static func read(_ reader: JSONReader) throws -> (Cluster.Device, count: Int, name: JSONReader) {
+    fileprivate static func read(_ reader: JSONReader) throws -> (
+        Cluster.Device, count: Int, name: JSONReader
+    ) {
         let object = try reader.object(keys: [
             "name", "count", "flops", "memory_budget_bytes", "memory_bandwidth", "launch_overhead_seconds",
             "side_efficiency",

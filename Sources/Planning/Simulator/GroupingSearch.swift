@@ -32,14 +32,17 @@ public struct GroupingSearch: Sendable {
     }
 
     /// The division that exceeds the budgets least, to say by how much.
-    func closestPlan(grouping: [Int], microBatchSize: Int, microBatchCount: Int) -> Plan? {
+    public func closestPlan(grouping: [Int], microBatchSize: Int, microBatchCount: Int) -> Plan? {
         // Bytes weigh more than any time.
         divide(grouping, microBatchSize, microBatchCount) { stage, inFlight in
-            1e6 + stage.ranks.indices.reduce(0.0) { worst, member in
-                let bytes = costs.peakBytes(stage, member: member, inFlightCount: inFlight)
-                guard let budget = profile.devices[stage.ranks[member]].memoryBudgetBytes else { return worst }
-                return max(worst, Double(bytes - budget))
-            }
+            1e6
+                + stage.ranks.indices.reduce(0.0) { worst, member in
+                    let bytes = costs.peakBytes(stage, member: member, inFlightCount: inFlight)
+                    guard let budget = profile.devices[stage.ranks[member]].memoryBudgetBytes else {
+                        return worst
+                    }
+                    return max(worst, Double(bytes - budget))
+                }
         }
     }
 
@@ -130,7 +133,8 @@ public struct GroupingSearch: Sendable {
             profile.layers.indices.reduce(into: [0.0]) { sums, layer in
                 let samples = Double(share)
                 sums.append(
-                    sums[sums.count - 1] + profile.forwardSeconds(device: rank, layer: layer, samples: samples)
+                    sums[sums.count - 1]
+                        + profile.forwardSeconds(device: rank, layer: layer, samples: samples)
                         + profile.backwardSeconds(device: rank, layer: layer, samples: samples))
             }
         }
@@ -143,7 +147,8 @@ public struct GroupingSearch: Sendable {
             return stageCosts.transferSeconds(
                 bytesPerSample: profile.forwardBytesPerSample(after: layer - 1), between: group, and: next)
                 + stageCosts.transferSeconds(
-                    bytesPerSample: profile.backwardBytesPerSample(after: layer - 1), between: group, and: next)
+                    bytesPerSample: profile.backwardBytesPerSample(after: layer - 1), between: group,
+                    and: next)
         }
     }
 }

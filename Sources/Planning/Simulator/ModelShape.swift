@@ -119,7 +119,8 @@ public struct ModelShape: Sendable, Equatable {
             Double(stack.headCount * stack.headSize), Double(stack.keyValueHeadCount * stack.headSize)
         )
         let inputs = arithmetic.isGated ? 2.0 : 1
-        var products = rows * (2 * d * inner + 2 * d * narrow + (inputs + 1) * d * Double(stack.feedForwardWidth))
+        var products =
+            rows * (2 * d * inner + 2 * d * narrow + (inputs + 1) * d * Double(stack.feedForwardWidth))
         var scores = rows * rows * inner
         if crosses(stack) {
             products += rows * 2 * d * inner + crossRows * 2 * d * narrow

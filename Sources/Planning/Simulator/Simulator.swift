@@ -85,7 +85,8 @@ public struct Simulator: Sendable {
                     }
                     workers.append(
                         Worker(
-                            rank: rank, stage: index, member: member, actions: actions, forwardSeconds: forward,
+                            rank: rank, stage: index, member: member, actions: actions,
+                            forwardSeconds: forward,
                             backwardSeconds: backward, forwardArrival: Array(repeating: 0, count: count),
                             backwardArrival: Array(repeating: 0, count: count)))
                 }
@@ -115,7 +116,9 @@ public struct Simulator: Sendable {
                         }
                         workers[start + a].toNext.append(peer(nextStart + b, forward))
                         // Where nothing before the boundary is trained, no gradient comes back.
-                        if backward > 0 { workers[nextStart + b].toPrevious.append(peer(start + a, backward)) }
+                        if backward > 0 {
+                            workers[nextStart + b].toPrevious.append(peer(start + a, backward))
+                        }
                     }
                     row += aCount
                 }

@@ -64,7 +64,7 @@ public struct AnalyticCosts: StepCosts {
     }
 
     /// Seconds to step some parameters: each transfer of their bytes once past the memory.
-    func optimizerSeconds(trainableBytes: Int, device: Cluster.Device) -> Double {
+    public func optimizerSeconds(trainableBytes: Int, device: Cluster.Device) -> Double {
         let transfers =
             memory.optimizerMultiple == 0 ? AnalyticConstants.sgdTransfers : AnalyticConstants.adamTransfers
         return transfers * Double(trainableBytes) / device.memoryBandwidth

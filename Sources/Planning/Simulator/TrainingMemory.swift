@@ -52,7 +52,8 @@ struct SavedBytes {
         let (d, r) = (Double(shape.hiddenSize), Double(rank))
         var bytes = rows * ((hasDropout ? 10 : 4) * d + 8 * r)
         if shape.crosses(stack) {
-            bytes += rows * ((hasDropout ? 5 : 4) * d + 4 * r) + crossRows * ((hasDropout ? 5 : 0) * d + 4 * r)
+            bytes +=
+                rows * ((hasDropout ? 5 : 4) * d + 4 * r) + crossRows * ((hasDropout ? 5 : 0) * d + 4 * r)
         }
         return bytes
     }
