@@ -108,8 +108,10 @@ public struct Cluster: Sendable, Equatable {
 extension Cluster {
     /// Reads a cluster file, strictly.
     ///
-    /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found: for an
-    ///   unknown key, no device, a rate or budget of zero, two entries of one name, or a link that names no device or a pair
+    /// - Throws: a configuration failure that names file, line, key path, what was expected and what was
+    ///   found: for an
+    ///   unknown key, no device, a rate or budget of zero, two entries of one name, or a link that names no
+    /// device or a pair
     ///   twice.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["devices", "network"])

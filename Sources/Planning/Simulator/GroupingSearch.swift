@@ -1,8 +1,11 @@
-/// Tries every way to cut a small cluster's devices, in their order, into stage groups, and divides the layers over the
+/// Tries every way to cut a small cluster's devices, in their order, into stage groups, and divides the
+/// layers over the
 /// groups so that the slowest stage or link is as fast as possible.
 ///
-/// Dynamic programming over (stage, first layer) from the last stage back, so that the micro-batches in flight are known:
-/// O(S L^2) for a grouping. Shares are as even as whole units allow. There are 2^(D-1) groupings: for clusters beyond some ten
+/// Dynamic programming over (stage, first layer) from the last stage back, so that the micro-batches in
+/// flight are known:
+/// O(S L^2) for a grouping. Shares are as even as whole units allow. There are 2^(D-1) groupings: for
+/// clusters beyond some ten
 /// devices `Planner` is the one to ask.
 public struct GroupingSearch: Sendable {
     private let profile: Profile
@@ -24,7 +27,8 @@ public struct GroupingSearch: Sendable {
         return compositions(deviceCount).filter { stageCounts.contains($0.count) }
     }
 
-    /// The best division of the layers over groups of these sizes; nil when a device lacks memory in every one.
+    /// The best division of the layers over groups of these sizes; nil when a device lacks memory in every
+    /// one.
     public func plan(grouping: [Int], microBatchSize: Int, microBatchCount: Int) -> Plan? {
         divide(grouping, microBatchSize, microBatchCount) { stage, inFlight in
             fits(stage, inFlight) ? 0 : .infinity
@@ -76,7 +80,8 @@ public struct GroupingSearch: Sendable {
 
     /// Minimises the largest stage or link, then the sum of them.
     ///
-    /// - Parameter penalty: of a stage with so many micro-batches in flight, beside its time; infinity when impossible, and
+    /// - Parameter penalty: of a stage with so many micro-batches in flight, beside its time; infinity when
+    ///   impossible, and
     ///   then for more layers as well.
     private func divide(
         _ grouping: [Int], _ microBatchSize: Int, _ microBatchCount: Int,

@@ -25,7 +25,8 @@ public struct ModelShape: Sendable, Equatable {
 
     /// What the layers do, as far as it decides what backward needs.
     public struct Arithmetic: Sendable, Equatable {
-        /// A norm before each sub-layer, as RMS norm in separate operations (T5, Llama), or after it, fused (BERT, BART).
+        /// A norm before each sub-layer, as RMS norm in separate operations (T5, Llama), or after it, fused
+        /// (BERT, BART).
         public var isPreNorm: Bool
         /// Matrices and norms have biases.
         public var hasBias: Bool

@@ -1,8 +1,11 @@
-/// Plays a plan's mini-batch: every rank interprets the action list that the runtime would, with durations from a profile.
+/// Plays a plan's mini-batch: every rank interprets the action list that the runtime would, with durations
+/// from a profile.
 ///
 /// - Computing: a rank's layers over its share, one action at a time.
-/// - Transfers: each rank sends every rank of the neighbouring stage the rows that both hold, without blocking: sending
-///   overlaps with computing. A rank sends one message at a time and receives one at a time, in the order in which they were
+/// - Transfers: each rank sends every rank of the neighbouring stage the rows that both hold, without
+///   blocking: sending
+///   overlaps with computing. A rank sends one message at a time and receives one at a time, in the order
+/// in which they were
 ///   sent; both directions at once.
 /// - The all-reduce begins when its group's last rank arrives, and takes what `StageCosts` says.
 ///

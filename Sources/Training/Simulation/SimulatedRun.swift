@@ -66,7 +66,8 @@ public struct SimulatedRun: Sendable {
     /// Seconds of an epoch through the pipeline; nil without a number of samples.
     public var epochSeconds: Double? { sampleCount.map { steps($0) * stepSeconds } }
 
-    /// Seconds of an epoch from the cache, and of moving the cache before the first such; nil where there is no cache.
+    /// Seconds of an epoch from the cache, and of moving the cache before the first such; nil where there
+    /// is no cache.
     public var cachedEpochSeconds: Double? {
         usesCache ? sampleCount.map { steps($0) * cachedStepSeconds } : nil
     }
@@ -99,7 +100,8 @@ public struct SimulatedRun: Sendable {
     /// Trainable bytes of the whole model.
     private var trainableBytes: Int { profile.layers.reduce(0) { $0 + $1.trainableBytes } }
 
-    /// Seconds of one mini-batch from the cache: the side network alone on every device, then an all-reduce over all.
+    /// Seconds of one mini-batch from the cache: the side network alone on every device, then an all-reduce
+    /// over all.
     public var cachedStepSeconds: Double {
         let side = model.layers.reduce(0) { $0 + $1.sideForward + $1.sideBackward }
         let head = model.layers[model.layers.count - 1]
@@ -118,7 +120,8 @@ public struct SimulatedRun: Sendable {
                 layers: profile.layers.indices, ranks: Array(cluster.devices.indices))
     }
 
-    /// Bytes of the device that holds most in cached epochs: the side network with gradients and optimizer state, what its
+    /// Bytes of the device that holds most in cached epochs: the side network with gradients and optimizer
+    /// state, what its
     /// share of a mini-batch keeps, and the head's frozen matrix. The backbone is gone.
     public var cachedPeakBytes: Int {
         let saved = model.layers.reduce(0) { $0 + $1.savedBytes }
@@ -126,7 +129,8 @@ public struct SimulatedRun: Sendable {
         return 4 * trainableBytes + table + Int(Double(cachedShares.max() ?? 0) * saved)
     }
 
-    /// Seconds until every device has all layers of its own samples: the device that sends most, at the slowest link it has.
+    /// Seconds until every device has all layers of its own samples: the device that sends most, at the
+    /// slowest link it has.
     private func redistributionSeconds(_ samples: Int) -> Double {
         guard plan.stages.count > 1 else { return 0 }
         let count = cluster.devices.count

@@ -16,6 +16,8 @@ public enum SimulationQuantity: String, Sendable, CaseIterable {
     case gradientsGiB = "gradients_gib"
     case activationsGiB = "activations_gib"
     case cachedPeakGiB = "cached_peak_gib"
+    /// Parameters of the model in thousand millions.
+    case gigaParameters = "giga_parameters"
     /// Operations of one mini-batch.
     case teraFLOP = "tera_flop"
     case forwardTeraFLOP = "forward_tera_flop"
@@ -35,7 +37,8 @@ public enum SimulationQuantity: String, Sendable, CaseIterable {
 
     /// The value of a run; nil for `grouping`, and for the cache of a technique that has none.
     ///
-    /// - Throws: a configuration failure when it needs a number of samples that nothing says, or a cache that is off.
+    /// - Throws: a configuration failure when it needs a number of samples that nothing says, or a cache
+    ///   that is off.
     func value(_ run: SimulatedRun) throws -> Double? {
         let size = Double(run.miniBatchSize)
         func gibibytes(_ bytes: Int) -> Double { Double(bytes) / Double(1 << 30) }
@@ -58,6 +61,7 @@ public enum SimulationQuantity: String, Sendable, CaseIterable {
         case .activationsGiB: return gibibytes(run.largest { $0.activations + $0.optimizer })
         case .cachedPeakGiB:
             return run.experiment.technique.isCacheable ? gibibytes(run.cachedPeakBytes) : nil
+        case .gigaParameters: return Double(run.model.shape.parameterCount) / 1e9
         case .teraFLOP: return total
         case .forwardTeraFLOP: return forward
         case .forwardPercent: return 100 * forward / total

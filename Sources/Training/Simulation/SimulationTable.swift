@@ -1,7 +1,8 @@
 import Planning
 import Support
 
-/// A table of simulated experiments beside published values: one experiment, changed by each row and each column.
+/// A table of simulated experiments beside published values: one experiment, changed by each row and each
+/// column.
 ///
 /// ```json
 /// {"title": "...", "experiment": "base.json", "cluster": "cluster.json", "quantity": "hours",
@@ -10,9 +11,12 @@ import Support
 ///  "columns": [{"name": "MRPC", "set": ["training.epochs=3"]}],
 ///  "rows": [{"group": "T5-Base", "name": "Full, Eco-FL", "set": ["technique.kind=full"], "paper": [0.45]}]}
 /// ```
-/// A published value is a number, "OOM", a grouping such as "[2-1-1]", a range [from, to], or null where none is printed.
-/// `reduction_against` names a row of the same group: the cell is then by how many per cent its value is smaller. Rows and
-/// columns may have a `quantity`, `cluster`, `devices` (the first so many of the cluster) and `samples` of their own; a row's
+/// A published value is a number, "OOM", a grouping such as "[2-1-1]", a range [from, to], or null where
+/// none is printed.
+/// `reduction_against` names a row of the same group: the cell is then by how many per cent its value is
+/// smaller. Rows and
+/// columns may have a `quantity`, `cluster`, `devices` (the first so many of the cluster) and `samples` of
+/// their own; a row's
 /// wins over a column's.
 public struct SimulationTable {
     /// What a table, a row or a column says about its cells.
@@ -58,7 +62,8 @@ public struct SimulationTable {
 
     /// Reads a table file, strictly.
     ///
-    /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
+    /// - Throws: a configuration failure that names file, line, key path, what was expected and what was
+    ///   found.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
             "title", "experiment", "cluster", "quantity", "set", "reading", "columns", "rows",

@@ -2,7 +2,8 @@ import Reporting
 import Support
 
 extension TableComparison {
-    /// The table in Markdown: in each cell what was simulated, what was published, and how far they are apart.
+    /// The table in Markdown: in each cell what was simulated, what was published, and how far they are
+    /// apart.
     public var markdown: String {
         let hasGroups = rows.contains { !$0.group.isEmpty }
         let headers = (hasGroups ? ["model"] : []) + [""] + columns
