@@ -10,12 +10,12 @@ struct PacMPI: ParsableCommand {
 
               mpirun -hostfile hostfiles/home.txt pac-mpi EXPERIMENT.json [--set key.path=value ...]
 
-            Commands that need no other rank (plan, inspect, report, verify) run without mpirun as well.
+            Commands that need no other rank (plan, simulate, inspect, report, verify) run without mpirun as well.
             """,
         subcommands: [
             TrainCommand.self, ProfileCommand.self, PlanCommand.self, EvaluateCommand.self,
             PredictCommand.self,
-            InspectCommand.self, ReportCommand.self, VerifyCommand.self,
+            SimulateCommand.self, InspectCommand.self, ReportCommand.self, VerifyCommand.self,
         ],
         defaultSubcommand: TrainCommand.self)
 }
