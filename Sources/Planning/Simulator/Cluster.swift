@@ -89,12 +89,12 @@ public struct Cluster: Sendable, Equatable {
     }
 
     /// The same cluster under another budget for every device.
-    public func with(memoryBudgetBytes: Int) -> Cluster {
+    public func with(memoryBudgetBytes: (Device) -> Int?) -> Cluster {
         Cluster(
             copying: self,
             devices: devices.map {
                 var device = $0
-                device.memoryBudgetBytes = memoryBudgetBytes
+                device.memoryBudgetBytes = memoryBudgetBytes($0)
                 return device
             })
     }

@@ -54,8 +54,11 @@ public struct ExperimentSimulation {
     public init(_ experiment: Experiment, cluster: Cluster, reading: Reading = Reading()) throws {
         self.experiment = experiment
         self.reading = reading
-        self.cluster =
-            experiment.device.memoryBudgetBytes.map { cluster.with(memoryBudgetBytes: $0) } ?? cluster
+        // A cluster's devices are its hosts.
+        self.cluster = try experiment.device.memoryBudget.map { budget in
+            try budget.check(cluster.devices.map(\.name))
+            return cluster.with { budget.bytes(onHost: $0.name) }
+        } ?? cluster
         let family = try readModelFamily(directory: experiment.model.path)
         let shape = try ModelShape(family)
         let crosses = shape.stacks.count > 1
