@@ -10,6 +10,8 @@ public struct Profile: Sendable, Equatable {
     public let links: [LinkProfile]
     /// Mean tokens of a sample, over the samples that will be trained on.
     public let meanTokens: TokenCounts
+    /// Samples that an epoch trains on; nil when the profile does not say.
+    public let sampleCount: Int?
     /// The most tokens that 1, 2, ... neighbouring slots of a mini-batch hold in the run; empty when only the mean is known.
     public let peakTokens: [TokenCounts]
 
@@ -20,7 +22,7 @@ public struct Profile: Sendable, Equatable {
     /// - Throws: a configuration failure that names the device, layer or pair of ranks, what was expected and what was found.
     public init(
         devices: [DeviceProfile], layers: [LayerProfile], links: [LinkProfile], meanTokens: TokenCounts,
-        peakTokens: [TokenCounts] = []
+        sampleCount: Int? = nil, peakTokens: [TokenCounts] = []
     ) throws {
         guard !devices.isEmpty else {
             throw Failure.configuration("profile: expected at least one device, found none")
@@ -62,6 +64,7 @@ public struct Profile: Sendable, Equatable {
         self.layers = layers
         self.links = links
         self.meanTokens = meanTokens
+        self.sampleCount = sampleCount
         self.peakTokens = peakTokens
         self.linkIndex = linkIndex
     }

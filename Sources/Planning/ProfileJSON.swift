@@ -5,15 +5,17 @@ extension Profile {
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["devices", "layers", "links", "mean_tokens", "peak_tokens"])
+        let object = try reader.object(keys: ["devices", "layers", "links", "mean_tokens", "sample_count", "peak_tokens"])
         let devices = try object.required("devices").array().map { try DeviceProfile($0) }
         let layers = try object.required("layers").array().map { try LayerProfile($0) }
         let links = try object.required("links").array().map { try LinkProfile($0) }
         let tokens = try TokenCounts(try object.required("mean_tokens"))
         let peaks = try object.optional("peak_tokens")?.array().map { try TokenCounts($0) } ?? []
+        let samples = try object.optional("sample_count")?.integer(in: 1...1_000_000_000)
         do {
             try self.init(
-                devices: devices, layers: layers, links: links, meanTokens: tokens, peakTokens: peaks)
+                devices: devices, layers: layers, links: links, meanTokens: tokens, sampleCount: samples,
+                peakTokens: peaks)
         } catch let failure as Failure {
             throw Failure.configuration("\(reader.place): \(failure.message)")
         }
@@ -21,7 +23,8 @@ extension Profile {
 
     public var json: JSONValue {
         .dictionary([
-            ("mean_tokens", meanTokens.json), ("peak_tokens", .array(peakTokens.map(\.json))),
+            ("mean_tokens", meanTokens.json), ("sample_count", sampleCount.map { JSONValue($0) } ?? .null),
+            ("peak_tokens", .array(peakTokens.map(\.json))),
             ("layers", .array(layers.map(\.json))),
             ("devices", .array(devices.map(\.json))), ("links", .array(links.map(\.json))),
         ])

@@ -107,6 +107,7 @@ extension Profile {
             return device
         }
         return try Profile(
-            devices: budgeted, layers: layers, links: links, meanTokens: meanTokens, peakTokens: peakTokens)
+            devices: budgeted, layers: layers, links: links, meanTokens: meanTokens,
+            sampleCount: sampleCount, peakTokens: peakTokens)
     }
 }

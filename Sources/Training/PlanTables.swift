@@ -59,15 +59,42 @@ extension Plan {
         text +=
             "; \(milliseconds(predicted.stepSeconds)) a step by the \(predicted.planner.rawValue) planner's estimate\n"
         for candidate in predicted.considered {
-            switch candidate.outcome {
-            case .feasible(let count, let seconds, _):
-                text +=
-                    "  \(candidate.stageCount) stage(s): \(milliseconds(seconds)) with \(count) micro-batch(es)\n"
-            case .infeasible(let reason):
-                text += "  \(candidate.stageCount) stage(s): infeasible: \(reason)\n"
-            }
+            text += line("\(candidate.stageCount) stage(s)", candidate.outcome)
         }
+        if !predicted.alternatives.isEmpty { text += "instead of that:\n" }
+        for alternative in predicted.alternatives { text += line(alternative.name, alternative.outcome) }
         return text
+    }
+
+    /// How one of the plans that were considered did.
+    private func line(_ name: String, _ outcome: PlanCandidate.Outcome) -> String {
+        switch outcome {
+        case .feasible(let count, let seconds, _):
+            "  \(name): \(milliseconds(seconds)) with \(count) micro-batch(es)\n"
+        case .infeasible(let reason): "  \(name): infeasible: \(reason)\n"
+        }
+    }
+}
+
+extension Forecast {
+    /// Memory and disk of each device, then the times, for a person.
+    public var table: String {
+        let caches = cachedEpochSeconds != nil
+        var table = Table(
+            [("rank", .right), ("stage", .right), ("memory", .right)]
+                + (caches ? [("disk, epoch 1", .right), ("disk, later", .right)] : []))
+        for device in devices {
+            table.add(
+                ["\(device.rank)", device.stage.map(String.init) ?? "-", Format.bytes(device.memoryBytes)]
+                    + (caches
+                        ? [
+                            Format.bytes(Int(device.firstDiskBytes)),
+                            Format.bytes(Int(device.cachedDiskBytes)),
+                        ] : []))
+        }
+        return table.text + "\nan epoch with the backbone \(Format.duration(epochSeconds))"
+            + (cachedEpochSeconds.map { ", one from the cache about \(Format.duration($0))" } ?? "")
+            + "; all of them \(Format.duration(totalSeconds))"
     }
 }
 

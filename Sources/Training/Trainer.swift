@@ -49,7 +49,10 @@ public final class Trainer {
         let host = hosts[session.world.rank].host
         traceLog = try TraceLog(
             session, path: directory.tracePath,
-            label: choice.plan.label(ofRank: session.world.rank) + " on \(host)")
+            label: choice.plan.label(ofRank: session.world.rank) + " on \(host)",
+            predicted: choice.profile.map {
+                Simulator(profile: $0, costs: StageCosts(profile: $0)).run(choice.plan).trace
+            })
         reporter.peakBytes = { session.ledger.peakTotalBytes }
         try session.world.onRoot {
             try writeFileAtomically(

@@ -7,7 +7,8 @@
 ///   overlaps with computing. A rank sends one message at a time and receives one at a time, in the order
 /// in which they were
 ///   sent; both directions at once.
-/// - The all-reduce begins when its group's last rank arrives, and takes what `StageCosts` says.
+/// - The all-reduce begins when its group's last rank has arrived and the last message of any has passed, and takes what
+///   `StageCosts` says.
 ///
 /// Deterministic: actions are taken in the order of their time, ties in the order of ranks.
 public struct Simulator: Sendable {
@@ -25,7 +26,7 @@ public struct Simulator: Sendable {
     /// Simulates one mini-batch of a plan that is valid for the profile.
     public func run(_ plan: Plan) -> Simulation {
         var state = State(profile, stageCosts, costs, plan)
-        while let next = state.earliest() { state.perform(next) }
+        while let next = state.next() { state.perform(next) }
         precondition(state.isDone, "the schedule of the plan never ends: a rank waits for what nobody sends")
         return state.result
     }
@@ -60,6 +61,7 @@ public struct Simulator: Sendable {
         var peakInFlight = 0
         /// Whether it has told its group that it stands before the all-reduce.
         var waitsForGroup = false
+        var isReady = false
     }
 
     fileprivate struct State {
@@ -70,6 +72,7 @@ public struct Simulator: Sendable {
         private var workers: [Worker] = []
         private var spans: [Simulation.Span] = []
         private var groupArrivals: [Int]
+        private var ready = TimeQueue()
 
         init(_ profile: Profile, _ stageCosts: StageCosts, _ costs: any StepCosts, _ plan: Plan) {
             (self.profile, self.stageCosts, self.costs, self.plan) = (profile, stageCosts, costs, plan)
@@ -80,12 +83,13 @@ public struct Simulator: Sendable {
                     stage: index, stageCount: plan.stages.count, microBatchCount: count)
                 for (member, rank) in stage.ranks.enumerated() {
                     let samples = Double(stage.share[member])
-                    let (forward, backward) = stage.layers.reduce((0.0, 0.0)) { sum, layer in
+                    var (forward, backward) = stage.layers.reduce((0.0, 0.0)) { sum, layer in
                         (
                             sum.0 + profile.forwardSeconds(device: rank, layer: layer, samples: samples),
                             sum.1 + profile.backwardSeconds(device: rank, layer: layer, samples: samples)
                         )
                     }
+                    if stage.recompute { backward += forward }
                     workers.append(
                         Worker(
                             rank: rank, stage: index, member: member, actions: actions,
@@ -95,6 +99,7 @@ public struct Simulator: Sendable {
                 }
             }
             connect()
+            for index in workers.indices { enqueue(index) }
         }
 
         /// Finds who exchanges rows with whom.
@@ -141,26 +146,32 @@ public struct Simulator: Sendable {
 
         var isDone: Bool { workers.allSatisfy { $0.position == $0.actions.count } }
 
-        /// The worker whose next action can begin first; nil when none can.
-        func earliest() -> Int? {
-            var best: (index: Int, time: Double)?
-            for index in workers.indices {
-                guard let time = startOfNext(index) else { continue }
-                if best == nil || time < best!.time { best = (index, time) }
-            }
-            return best?.index
+        /// Takes the worker whose next action can begin first; nil when none can.
+        mutating func next() -> Int? {
+            guard let index = ready.popFirst() else { return nil }
+            workers[index].isReady = false
+            return index
+        }
+
+        /// Queues a worker whose next action can begin. What it waits for has then arrived, so its time stays.
+        private mutating func enqueue(_ index: Int) {
+            guard !workers[index].isReady, let time = startOfNext(index) else { return }
+            workers[index].isReady = true
+            ready.insert(index, at: time)
         }
 
         private func startOfNext(_ index: Int) -> Double? {
-            let worker = workers[index]
-            guard worker.position < worker.actions.count else { return nil }
-            switch worker.actions[worker.position] {
+            guard workers[index].position < workers[index].actions.count else { return nil }
+            let clock = workers[index].clock
+            switch workers[index].actions[workers[index].position] {
             case .receiveForward(let m):
-                return worker.missingForward[m] == 0 ? max(worker.clock, worker.forwardArrival[m]) : nil
+                return workers[index].missingForward[m] == 0
+                    ? max(clock, workers[index].forwardArrival[m]) : nil
             case .receiveBackward(let m):
-                return worker.missingBackward[m] == 0 ? max(worker.clock, worker.backwardArrival[m]) : nil
-            case .allReduceGradients: return worker.waitsForGroup ? nil : worker.clock
-            default: return worker.clock
+                return workers[index].missingBackward[m] == 0
+                    ? max(clock, workers[index].backwardArrival[m]) : nil
+            case .allReduceGradients: return workers[index].waitsForGroup ? nil : clock
+            default: return clock
             }
         }
 
@@ -183,13 +194,16 @@ public struct Simulator: Sendable {
                     let end = send(from: index, peer, action)
                     workers[peer.index].missingForward[m] -= 1
                     workers[peer.index].forwardArrival[m] = max(workers[peer.index].forwardArrival[m], end)
+                    enqueue(peer.index)
                 }
                 workers[index].position += 1
             case .sendBackward(let m):
                 for peer in workers[index].toPrevious {
                     let end = send(from: index, peer, action)
                     workers[peer.index].missingBackward[m] -= 1
-                    workers[peer.index].backwardArrival[m] = max(workers[peer.index].backwardArrival[m], end)
+                    workers[peer.index].backwardArrival[m] = max(
+                        workers[peer.index].backwardArrival[m], end)
+                    enqueue(peer.index)
                 }
                 workers[index].position += 1
             case .allReduceGradients: arrive(index)
@@ -198,6 +212,7 @@ public struct Simulator: Sendable {
                     index, action,
                     costs.optimizerSeconds(plan.stages[workers[index].stage], member: workers[index].member))
             }
+            enqueue(index)
         }
 
         private mutating func compute(_ index: Int, _ action: PipelineAction, _ seconds: Double) {
@@ -225,12 +240,15 @@ public struct Simulator: Sendable {
             let plan = plan.stages[stage]
             guard groupArrivals[stage] == plan.ranks.count else { return }
             let members = workers.indices.filter { workers[$0].stage == stage }
-            let start = members.reduce(0.0) { max($0, workers[$1].clock) }
+            let start = members.reduce(0.0) {
+                max($0, workers[$1].clock, workers[$1].sendsUntil, workers[$1].receivesUntil)
+            }
             let seconds = stageCosts.allReduceSeconds(layers: plan.layers, ranks: plan.ranks)
             for member in members {
                 if seconds > 0 { record(workers[member].rank, .network, .allReduceGradients, start, seconds) }
                 workers[member].clock = start + seconds
                 workers[member].position += 1
+                enqueue(member)
             }
         }
 
@@ -256,44 +274,32 @@ public struct Simulator: Sendable {
     }
 }
 
-/// One mini-batch as it was simulated.
-public struct Simulation: Sendable, Equatable {
-    public enum Lane: String, Sendable { case compute, network }
+/// Who can go on when: a binary heap, the earliest time first, ties in the order of indices.
+private struct TimeQueue {
+    private var entries: [(time: Double, index: Int)] = []
 
-    /// Something that took time on one rank.
-    public struct Span: Sendable, Equatable {
-        public var rank: Int
-        public var lane: Lane
-        /// The action as `PipelineAction` writes it. A message is its sender's.
-        public var name: String
-        /// Seconds since the mini-batch began.
-        public var start: Double
-        public var seconds: Double
+    private func precedes(_ a: Int, _ b: Int) -> Bool { entries[a] < entries[b] }
+
+    mutating func insert(_ index: Int, at time: Double) {
+        entries.append((time, index))
+        var child = entries.count - 1
+        while child > 0, precedes(child, (child - 1) / 2) {
+            entries.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
     }
 
-    public struct Rank: Sendable, Equatable {
-        public var rank: Int
-        public var stage: Int
-        /// Computing, the optimizer's step included.
-        public var busySeconds: Double
-        /// The most micro-batches between forward and backward.
-        public var peakInFlightCount: Int
-        public var peakBytes: Int
-    }
-
-    /// Until the last rank has stepped its optimizer.
-    public var stepSeconds: Double
-    /// The ranks of the plan, by stage.
-    public var ranks: [Rank]
-    public var spans: [Span]
-
-    /// The share of the step in which a rank does not compute.
-    public func bubbleFraction(_ rank: Rank) -> Double {
-        stepSeconds > 0 ? 1 - rank.busySeconds / stepSeconds : 0
-    }
-
-    /// The mean over the ranks.
-    public var bubbleFraction: Double {
-        ranks.reduce(0) { $0 + bubbleFraction($1) } / Double(max(1, ranks.count))
+    mutating func popFirst() -> Int? {
+        guard let first = entries.first else { return nil }
+        entries.swapAt(0, entries.count - 1)
+        entries.removeLast()
+        var parent = 0
+        while true {
+            let children = [2 * parent + 1, 2 * parent + 2].filter { $0 < entries.count }
+            guard let least = children.min(by: precedes), precedes(least, parent) else { break }
+            entries.swapAt(parent, least)
+            parent = least
+        }
+        return first.index
     }
 }

@@ -68,7 +68,7 @@ public struct Profiler: Sendable {
             microBatchSizes: sizes,
             layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count) })
         let layers = try layerProfiles(kinds.map { measured[$0]! }, sizes: sizes, lengths.mean)
-        return try Self.share(device, layers, links, lengths.mean, peakTokens, world)
+        return try Self.share(device, layers, links, lengths.mean, sampleCount: sourceLengths.count, peakTokens, world)
     }
 
     /// The micro-batch sizes that are timed: powers of two and the mini-batch, evenly thinned to `mostSizes`.
@@ -206,7 +206,7 @@ public struct Profiler: Sendable {
     /// Brings all ranks' devices and links together. Collective; the layers are those of rank 0.
     private static func share(
         _ device: DeviceProfile, _ layers: [LayerProfile], _ links: [LinkProfile], _ meanTokens: TokenCounts,
-        _ peakTokens: [TokenCounts], _ world: borrowing Communicator
+        sampleCount: Int, _ peakTokens: [TokenCounts], _ world: borrowing Communicator
     ) throws -> Profile {
         let own: JSONValue = .dictionary([
             ("device", device.json), ("links", .array(links.map(\.message))),
@@ -226,7 +226,7 @@ public struct Profiler: Sendable {
             let profile = try Profile(
                 devices: devices, layers: layers,
                 links: allLinks.sorted { ($0.ranks.0, $0.ranks.1) < ($1.ranks.0, $1.ranks.1) },
-                meanTokens: meanTokens, peakTokens: peakTokens)
+                meanTokens: meanTokens, sampleCount: sampleCount, peakTokens: peakTokens)
             return Array(profile.json.text().utf8)
         }
         return try Profile(JSONReader(JSONValue(parsing: text, file: "profile"), file: "profile"))

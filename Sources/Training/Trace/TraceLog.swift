@@ -12,15 +12,18 @@ final class TraceLog {
     private let path: String
     /// What a viewer shows beside this rank.
     private let label: String
+    /// A mini-batch as it was expected, for rank 0 to write beside the measured ones; nil where nothing was profiled.
+    private let predicted: TraceGroup?
     private var clock = ClockAlignment()
 
     /// Measures the clocks. Collective over the world.
     ///
     /// - Parameter path: of the file, which rank 0 writes.
-    init(_ session: Session, path: String, label: String) throws {
+    init(_ session: Session, path: String, label: String, predicted: TraceGroup?) throws {
         self.session = session
         self.path = path
         self.label = label
+        self.predicted = predicted
         try measureClock()
     }
 
@@ -28,7 +31,9 @@ final class TraceLog {
     func write() throws {
         try measureClock()
         let pieces = try session.world.gather(TraceFile.encode(group))
-        try session.world.onRoot { try TraceFile.write(encoded: pieces!, to: path) }
+        try session.world.onRoot { 
+            try TraceFile.write(encoded: pieces! + (predicted.map { [TraceFile.encode($0)] } ?? []), to: path)
+        }
     }
 
     /// Writes what this rank alone recorded, when it can no longer reach the others. For rank 0.

@@ -23,11 +23,17 @@ struct PlanCommand: ParsableCommand {
         guard Program.speaks else { return }
         let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
         let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
+        try profile.check(experiment)
         let plan = try PlanChooser.plan(experiment, profile)
         try plan.validate(
             layerCount: profile.layers.count, worldSize: profile.devices.count,
             miniBatchSize: experiment.training.miniBatchSize)
         if let out { try writeFileAtomically(plan.json.text(indented: true) + "\n", to: out) }
-        Output.line(json ? plan.json.text(indented: true) : plan.table(profile))
+        guard !json else { return Output.line(plan.json.text(indented: true)) }
+        Output.line(plan.table(profile))
+        let forecast = Forecast(
+            plan, profile, epochs: experiment.training.epochs,
+            caches: experiment.cache.isEnabled && experiment.technique.isCacheable)
+        if let forecast { Output.line("\n" + forecast.table) }
     }
 }
