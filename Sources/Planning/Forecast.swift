@@ -1,6 +1,6 @@
 /// What a run under a plan will take, beyond one step: epochs, and the memory and disk of each device.
 ///
-/// Epochs from the cache are not profiled. A layer's backward is that of what is trained, which for a cacheable technique is
+/// Epochs from the cache are not profiled, so theirs is a lower bound: waits for other ranks and for the disk come on top. A layer's backward is that of what is trained, which for a cacheable technique is
 /// the side network alone; its forward takes about half as long, so 1.5 backwards are a layer's pass from the cache.
 public struct Forecast: Sendable, Equatable {
     public struct Device: Sendable, Equatable {

@@ -5,7 +5,9 @@ extension Profile {
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["devices", "layers", "links", "mean_tokens", "sample_count", "peak_tokens"])
+        let object = try reader.object(keys: [
+            "devices", "layers", "links", "mean_tokens", "sample_count", "peak_tokens",
+        ])
         let devices = try object.required("devices").array().map { try DeviceProfile($0) }
         let layers = try object.required("layers").array().map { try LayerProfile($0) }
         let links = try object.required("links").array().map { try LinkProfile($0) }

@@ -93,7 +93,7 @@ extension Forecast {
                         ] : []))
         }
         return table.text + "\nan epoch with the backbone \(Format.duration(epochSeconds))"
-            + (cachedEpochSeconds.map { ", one from the cache about \(Format.duration($0))" } ?? "")
+            + (cachedEpochSeconds.map { ", one from the cache at least \(Format.duration($0))" } ?? "")
             + "; all of them \(Format.duration(totalSeconds))"
     }
 }

@@ -14,7 +14,8 @@ private struct NaiveModel {
                 guard let budget = profile.devices[rank].memoryBudgetBytes else { return true }
                 // The memory model has tests of its own.
                 return StageCosts(profile: profile).peakBytes(
-                    layers: stage.layers, share: share, inFlightCount: min(plan.microBatchCount, stageCount - i),
+                    layers: stage.layers, share: share,
+                    inFlightCount: min(plan.microBatchCount, stageCount - i),
                     microBatch: (plan.microBatchSize, plan.microBatchCount)) <= budget
             }
         }

@@ -127,6 +127,20 @@ import TextData
         try plan.validate(layerCount: 5, worldSize: 2, miniBatchSize: 8)
         #expect(try json(planned.output) == JSONValue(contentsOf: file))
 
+        // A person reads memory, disk and times, and why other plans lost.
+        let told = try workshop.run([
+            "plan", workshop.experiment, "--set", "parallelism={}", "--profile", profile,
+        ])
+        for part in ["disk, later", "an epoch with the backbone", "one from the cache", "instead of that:"] {
+            #expect(told.output.contains(part), "\(told.output)")
+        }
+        // A profile of another technique is of no use.
+        let other = try workshop.run(
+            ["plan", workshop.experiment, "--profile", profile]
+                + Workshop.arguments(["parallelism={}", "cache={}", #"technique={"kind": "lora"}"#]))
+        #expect(other.status == 2)
+        #expect(other.errors.contains("profile: layer 0 (embedding): expected "), "\(other.errors)")
+
         // And training takes the file.
         let outcome = try workshop.run(
             ranks: 2,

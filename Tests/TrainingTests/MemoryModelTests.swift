@@ -9,32 +9,31 @@ import Testing
         TechniqueEqualityTests.techniques)
     func predictedPeaksHold(subject: TechniqueEqualityTests.Subject, technique: String) throws {
         let workshop = try Workshop(subject.model, subject.task)
-        // Data parallelism alone, and a stage for each rank.
-        for system in ["eddl", "eco_fl"] {
-            let settings = [
-                "technique=\(technique)", "training.epochs=1", "training.dropout=0.1",
-                "task.validation=null", "parallelism.system=\"\(system)\"", "parallelism.plan=null",
-                "training.micro_batch_count=2", "training.mini_batch_size=16",
-                "output.directory=\(workshop.path)/\(system)",
-            ]
-            let outcome = try workshop.run(
-                ranks: 4, ["train", workshop.experiment] + Workshop.arguments(settings))
-            try #require(outcome.status == 0, "\(outcome.errors)")
-            let log = try RunLog("\(workshop.path)/\(system)")
-            let path = "\(log.directory)/plan.json"
-            let plan = try Plan(
-                JSONReader(JSONValue(contentsOf: path), file: path), miniBatchSize: 16)
-            let predicted = try #require(plan.predicted)
-            for (stage, expected) in zip(plan.stages, predicted.stages) {
-                // Who of a stage's ranks meets its worst samples is not foreseen.
-                let measured = try stage.ranks.map {
-                    try #require(log.events("memory", "pipeline")[$0]["peak_bytes"]?["total"]?.integer)
-                }.max()!
-                let bytes = expected.memoryBytes.max()!
-                let ratio = Double(bytes) / Double(measured)
-                // On these models messages of a few kilobytes, which may or may not meet, weigh as much as layers.
-                #expect(ratio >= 1 && ratio <= 1.5, "\(system), \(stage): \(bytes) for \(measured)")
-            }
+        // Data parallelism alone for one half, a stage for each rank for the other.
+        let place = TechniqueEqualityTests.techniques.firstIndex(of: technique)! + subject.layerCount
+        let system = ["eddl", "eco_fl"][place % 2]
+        let settings = [
+            "technique=\(technique)", "training.epochs=1", "training.dropout=0.1", "task.validation=null",
+            "parallelism.system=\"\(system)\"", "parallelism.plan=null", "training.micro_batch_count=2",
+            "training.mini_batch_size=16",
+        ]
+        let outcome = try workshop.run(
+            ranks: 4, ["train", workshop.experiment] + Workshop.arguments(settings))
+        try #require(outcome.status == 0, "\(outcome.errors)")
+        let log = try RunLog("\(workshop.path)/run")
+        let path = "\(log.directory)/plan.json"
+        let plan = try Plan(JSONReader(JSONValue(contentsOf: path), file: path), miniBatchSize: 16)
+        let predicted = try #require(plan.predicted)
+        for (stage, expected) in zip(plan.stages, predicted.stages) {
+            // Who of a stage's ranks meets its worst samples is not foreseen.
+            let measured = try stage.ranks.map {
+                try #require(log.events("memory", "pipeline")[$0]["peak_bytes"]?["total"]?.integer)
+            }.max()!
+            let bytes = expected.memoryBytes.max()!
+            let ratio = Double(bytes) / Double(measured)
+            // On these models messages of a few kilobytes, which may or may not meet, weigh as much as layers: real ones
+            // keep to 1.2.
+            #expect(ratio >= 1 && ratio <= 1.5, "\(system), \(stage): \(bytes) for \(measured)")
         }
     }
 }

@@ -54,6 +54,24 @@ import Testing
     /// The bound of the product is 1e-4; sums in another order account for a hundredth of that.
     private static let tolerance = 1e-5
 
+    @Test("computing forward again changes nothing but the memory", arguments: [0, 3])
+    func computingForwardAgainChangesNothingButTheMemory(index: Int) throws {
+        let workshop = try Workshop()
+        var plan = Self.subjects[0].plans[2]
+        let settings = ["technique=\(Self.techniques[index])", "training.dropout=0.2", "training.epochs=1"]
+        let kept = try workshop.train(ranks: 4, "kept", plan: plan, settings: settings)
+        for stage in plan.stages.indices { plan.stages[stage].recompute = true }
+        let again = try workshop.train(ranks: 4, "again", plan: plan, settings: settings)
+        #expect(try again.losses() == kept.losses())
+        func activations(_ run: RunLog) throws -> [Int] {
+            try run.events("memory", "pipeline").map {
+                try #require($0["peak_bytes"]?["activations"]?.integer)
+            }
+        }
+        // The second stage holds three micro-batches in flight.
+        #expect(try activations(again)[1] < activations(kept)[1])
+    }
+
     @Test("losses and figures of four ranks are those of one", arguments: subjects, techniques)
     func lossesAndFiguresOfFourRanksAreThoseOfOne(subject: Subject, technique: String) throws {
         let workshop = try Workshop(subject.model, subject.task)

@@ -83,7 +83,9 @@ final class CacheRecorder: ActivationRecorder {
             Write(
                 ticket: thread.enqueue { try file.append(split, samples, activations) }, bytes: bufferBytes,
                 recordedStep: trace.recordedStep))
-        while outstanding.count > Self.mostOutstanding { trace.measure("disk", .cacheWait) { waitForOldest() } }
+        while outstanding.count > Self.mostOutstanding {
+            trace.measure("disk", .cacheWait) { waitForOldest() }
+        }
     }
 
     /// Whether the disk has failed: all ranks must know before any of them stops.

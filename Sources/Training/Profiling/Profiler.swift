@@ -68,7 +68,8 @@ public struct Profiler: Sendable {
             microBatchSizes: sizes,
             layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count) })
         let layers = try layerProfiles(kinds.map { measured[$0]! }, sizes: sizes, lengths.mean)
-        return try Self.share(device, layers, links, lengths.mean, sampleCount: sourceLengths.count, peakTokens, world)
+        return try Self.share(
+            device, layers, links, lengths.mean, sampleCount: sourceLengths.count, peakTokens, world)
     }
 
     /// The micro-batch sizes that are timed: powers of two and the mini-batch, evenly thinned to `mostSizes`.

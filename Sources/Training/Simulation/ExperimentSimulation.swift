@@ -55,10 +55,11 @@ public struct ExperimentSimulation {
         self.experiment = experiment
         self.reading = reading
         // A cluster's devices are its hosts.
-        self.cluster = try experiment.device.memoryBudget.map { budget in
-            try budget.check(cluster.devices.map(\.name))
-            return cluster.with { budget.bytes(onHost: $0.name) }
-        } ?? cluster
+        self.cluster =
+            try experiment.device.memoryBudget.map { budget in
+                try budget.check(cluster.devices.map(\.name))
+                return cluster.with { budget.bytes(onHost: $0.name) }
+            } ?? cluster
         let family = try readModelFamily(directory: experiment.model.path)
         let shape = try ModelShape(family)
         let crosses = shape.stacks.count > 1

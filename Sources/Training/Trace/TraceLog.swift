@@ -31,7 +31,7 @@ final class TraceLog {
     func write() throws {
         try measureClock()
         let pieces = try session.world.gather(TraceFile.encode(group))
-        try session.world.onRoot { 
+        try session.world.onRoot {
             try TraceFile.write(encoded: pieces! + (predicted.map { [TraceFile.encode($0)] } ?? []), to: path)
         }
     }

@@ -1,0 +1,94 @@
+import Launching
+import Planning
+import Support
+import Testing
+
+/// A budget is kept: what would go beyond it ends the run and says so, on one rank and on many.
+@Suite struct MemoryBudgetTests {
+    private static let budget = ["device.memory_budget_bytes=60000"]
+
+    @Test("an allocation beyond the budget ends the run", arguments: [1, 4])
+    func anAllocationBeyondTheBudgetEndsTheRun(ranks: Int) throws {
+        let workshop = try Workshop()
+        // The plan is the user's own, so nobody has asked whether it fits.
+        let outcome = try workshop.run(
+            ranks: ranks, ["train", workshop.experiment] + Workshop.arguments(Self.budget), seconds: 30)
+        #expect(outcome.status == 1)
+        let line = try #require(
+            outcome.errors.split(separator: "\n").first { $0.contains("memory budget") }, "\(outcome.errors)")
+        #expect(line.hasPrefix(ranks == 1 ? "pac-mpi: making stage 0: " : "pac-mpi: rank 0 ("))
+        #expect(line.contains("more for weights would exceed the memory budget"))
+        #expect(line.contains("of 60.0 kB"))
+        for category in [
+            "weights ", "activations 0 B", "gradients ", "optimizer 0 B", "exchange 0 B", "cache 0 B",
+        ] {
+            #expect(line.contains(category), "\(line)")
+        }
+    }
+
+    @Test("a budget in the midst of training names stage and action")
+    func aBudgetInTheMidstOfTrainingNamesStageAndAction() throws {
+        let workshop = try Workshop()
+        let plan = Plan.of([(0..<3, [0], [4]), (3..<5, [1], [4])], microBatchCount: 2)
+        let whole = try workshop.train(ranks: 2, "whole", plan: plan)
+        let peaks = try whole.events("memory", "pipeline").map {
+            try #require($0["peak_bytes"]?["total"]?.integer)
+        }
+        let peak = try #require(peaks.max())
+        let arguments = Workshop.arguments(["device.memory_budget_bytes=\(peak - 1)"], plan: plan)
+        let outcome = try workshop.run(ranks: 2, ["train", workshop.experiment] + arguments, seconds: 30)
+        #expect(outcome.status == 1)
+        #expect(outcome.errors.contains(": stage "), "\(outcome.errors)")
+        #expect(outcome.errors.contains("would exceed the memory budget"))
+        // With what it needs, it runs.
+        let enough = Workshop.arguments(["device.memory_budget_bytes=\(peak)"], plan: plan)
+        #expect(
+            try workshop.run(ranks: 2, ["train", workshop.experiment, "--overwrite"] + enough).status == 0)
+    }
+
+    @Test("systems that do not fit say so before they start", arguments: ["standalone", "eddl"])
+    func systemsThatDoNotFitSaySoBeforeTheyStart(system: String) throws {
+        let workshop = try Workshop()
+        let settings = Self.budget + ["parallelism.system=\"\(system)\"", "parallelism.plan=null"]
+        let outcome = try workshop.run(
+            ranks: 2, ["train", workshop.experiment] + Workshop.arguments(settings), seconds: 60)
+        #expect(outcome.status == 2)
+        #expect(outcome.errors.hasPrefix("pac-mpi: plan: infeasible: 1 stage: "), "\(outcome.errors)")
+        #expect(outcome.errors.contains("its budget is 60000"))
+    }
+
+    @Test("hosts that run no rank are named")
+    func hostsThatRunNoRankAreNamed() throws {
+        let workshop = try Workshop()
+        for (text, message) in [
+            (#"{"nowhere": 5}"#, "device.memory_budget_bytes: expected hosts that run ranks ("),
+            (#""much""#, "device.memory_budget_bytes: expected bytes, or an object of host names and bytes"),
+            (#"{"nowhere": -5}"#, "device.memory_budget_bytes.nowhere: expected an integer of at least 1"),
+        ] {
+            let outcome = try workshop.run(
+                ["train", workshop.experiment] + Workshop.arguments(["device.memory_budget_bytes=\(text)"]))
+            #expect(outcome.status == 2)
+            #expect(outcome.errors.contains(message), "\(outcome.errors)")
+        }
+    }
+
+    @Test("an evaluation cuts a model that is too large for one rank")
+    func anEvaluationCutsAModelThatIsTooLargeForOneRank() throws {
+        let workshop = try Workshop()
+        _ = try workshop.train("run", plan: .alone(layerCount: 5))
+        func evaluate(_ ranks: Int, _ settings: [String]) throws -> Outcome {
+            try workshop.run(
+                ranks: ranks,
+                ["evaluate", workshop.experiment, "--adapter", "\(workshop.path)/run/adapter", "--json"]
+                    + Workshop.arguments(settings + ["parallelism={}"]))
+        }
+        let whole = try evaluate(1, [])
+        try #require(whole.status == 0, "\(whole.errors)")
+        let cut = try evaluate(4, ["device.memory_budget_bytes=200000"])
+        #expect(cut.status == 0, "\(cut.errors)")
+        #expect(cut.output == whole.output)
+        let one = try evaluate(1, ["device.memory_budget_bytes=200000"])
+        #expect(one.status == 2)
+        #expect(one.errors.contains("device.memory_budget_bytes: the model needs "), "\(one.errors)")
+    }
+}
