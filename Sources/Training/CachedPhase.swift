@@ -16,8 +16,8 @@ final class CachedPhase {
     /// The world rank that owns each slot of a mini-batch.
     private let owners: [Int]
 
-    /// Batches read ahead of the one in use.
-    private static let readAhead = 2
+    /// Batches read ahead of the one in use: reading is faster than training, and each weighs more than anything else here.
+    private static let readAhead = 1
 
     init(
         _ session: Session, _ model: StageModel, _ file: ActivationCacheFile, thread: IOThread, owners: [Int]

@@ -71,12 +71,17 @@ public enum PlanChooser {
         return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile)
     }
 
+    /// The memory of this program under the experiment's optimizer.
+    static func memoryModel(_ experiment: Experiment) -> MemoryModel {
+        MemoryModel(optimizerStateMultiple: experiment.training.optimizer == .adamw ? 2 : 0)
+    }
+
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
         let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudget) }
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
-        let memory = MemoryModel(optimizerStateMultiple: training.optimizer == .adamw ? 2 : 0)
+        let memory = memoryModel(experiment)
         switch experiment.parallelism.system {
         case .plan:
             return try Plan(experiment.parallelism.plan!, miniBatchSize: size)

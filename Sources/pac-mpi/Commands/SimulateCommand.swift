@@ -1,5 +1,6 @@
 import ArgumentParser
 import Planning
+import Reporting
 import Support
 import Training
 
@@ -9,6 +10,7 @@ struct SimulateCommand: ParsableCommand {
         abstract: "Say what training would take on a cluster that a file describes. Needs no mpirun.",
         discussion: """
             With an experiment and --cluster: its plan, times and memory; exits with 1 when it runs out of memory.
+            With an experiment and --profile: one mini-batch on the devices that were measured.
             With a table file, such as experiments/paper/table2/table.json: every cell beside the published value, written
             as comparison.md and comparison.json beside the file.
             """)
@@ -17,6 +19,12 @@ struct SimulateCommand: ParsableCommand {
 
     @Option(help: "The cluster, a JSON file.")
     var cluster: String?
+
+    @Option(help: "What `pac-mpi profile` wrote, in place of a cluster.")
+    var profile: String?
+
+    @Option(help: "Write the simulated mini-batch as a trace, for Perfetto.")
+    var trace: String?
 
     @Option(help: "Samples of the training set, for times of epochs; known for GLUE.")
     var samples: Int?
@@ -51,9 +59,9 @@ struct SimulateCommand: ParsableCommand {
     }
 
     private func simulateTable(_ document: JSONValue, _ path: String) throws {
-        guard cluster == nil, samples == nil, arguments.overrides.isEmpty else {
+        guard cluster == nil, profile == nil, trace == nil, samples == nil, arguments.overrides.isEmpty else {
             throw Failure.configuration(
-                "\(path): expected no --cluster, --samples or --set with a table file, which has its own")
+                "\(path): expected no --cluster, --profile, --trace, --samples or --set with a table file, which has its own")
         }
         let comparison = try TableSimulation(SimulationTable(JSONReader(document, file: path))).run()
         let text = comparison.json.text(indented: true) + "\n"
@@ -70,23 +78,36 @@ struct SimulateCommand: ParsableCommand {
     }
 
     private func simulateExperiment(_ path: String) throws {
-        guard let cluster else {
+        guard (cluster == nil) != (profile == nil) else {
             throw Failure.configuration(
-                "\(path): expected --cluster CLUSTER.json, as the file is an experiment and not a table")
+                "\(path): expected --cluster CLUSTER.json or --profile profile.json, as the file is an experiment and not a "
+                    + "table")
         }
         let experiment = try Experiment(contentsOf: path, overrides: arguments.overrides)
+        if let profile {
+            let measured = try MeasuredSimulation(
+                experiment, Profile(JSONReader(JSONValue(contentsOf: profile), file: profile)))
+            return try finish(measured.json, measured.table, measured.simulation)
+        }
+        let cluster = cluster!  // one of the two is there
         let simulation = try ExperimentSimulation(
             experiment, cluster: try Cluster(JSONReader(JSONValue(contentsOf: cluster), file: cluster)),
             reading: .init(targetTokens: targetTokens, sampleCount: samples))
         switch try simulation.run() {
         case .completed(let run):
-            if let out { try writeFileAtomically(run.json.text(indented: true) + "\n", to: out) }
-            Output.line(json ? run.json.text(indented: true) : run.table)
+            try finish(run.json, run.table, run.simulation)
         case .outOfMemory(let reason):
             let outcome: JSONValue = .dictionary([("outcome", "out_of_memory"), ("reason", .string(reason))])
             if let out { try writeFileAtomically(outcome.text(indented: true) + "\n", to: out) }
             if json { Output.line(outcome.text(indented: true)) }
             throw Failure.run("simulate: out of memory: \(reason)")
         }
+    }
+
+    /// Writes and prints what was simulated.
+    private func finish(_ result: JSONValue, _ table: String, _ simulation: Simulation) throws {
+        if let out { try writeFileAtomically(result.text(indented: true) + "\n", to: out) }
+        if let trace { try TraceFile.write([simulation.trace], to: trace) }
+        Output.line(json ? result.text(indented: true) : table)
     }
 }
