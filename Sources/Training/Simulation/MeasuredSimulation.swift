@@ -39,7 +39,8 @@ public struct MeasuredSimulation: Sendable {
                 device.memoryBudgetBytes.map(Format.bytes) ?? "none",
             ])
         }
-        return "\(plan)\n\n\(table.text)\n\nmini-batch of \(plan.miniBatchSize): \(Format.duration(simulation.stepSeconds)), "
+        return
+            "\(plan)\n\n\(table.text)\n\nmini-batch of \(plan.miniBatchSize): \(Format.duration(simulation.stepSeconds)), "
             + "idle \(Format.percent(simulation.bubbleFraction))"
     }
 

@@ -61,7 +61,8 @@ struct SimulateCommand: ParsableCommand {
     private func simulateTable(_ document: JSONValue, _ path: String) throws {
         guard cluster == nil, profile == nil, trace == nil, samples == nil, arguments.overrides.isEmpty else {
             throw Failure.configuration(
-                "\(path): expected no --cluster, --profile, --trace, --samples or --set with a table file, which has its own")
+                "\(path): expected no --cluster, --profile, --trace, --samples or --set with a table file, which has its own"
+            )
         }
         let comparison = try TableSimulation(SimulationTable(JSONReader(document, file: path))).run()
         let text = comparison.json.text(indented: true) + "\n"
