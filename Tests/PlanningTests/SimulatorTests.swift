@@ -16,9 +16,8 @@ struct SimulatorTests {
                 StagePlan(layers: 0..<1, ranks: [0], share: [1]),
                 StagePlan(layers: 1..<3, ranks: [1], share: [1]),
             ], microBatchCount: 2)
-        // Both stages take 1 s forward and 2 s backward; a message takes 1 s forward and 0.6 s backward.
-        //   rank 0  F0 F1 .. .. .. B0 B0 . B1 B1       until 10.6
-        //   rank 1  .. F0 B0 B0 F1 B1 B1
+        // Both stages take 1 s forward and 2 s backward; a message takes 1 s forward and 0.6 s backward. rank
+        // 0  F0 F1 .. .. .. B0 B0 . B1 B1       until 10.6 rank 1  .. F0 B0 B0 F1 B1 B1
         let result = simulate(profile, plan)
         #expect(abs(result.stepSeconds - 10.6) < 1e-12)
         let expected: [(Int, Simulation.Lane, String, Double, Double)] = [

@@ -1,14 +1,12 @@
 import Support
 
 /// Times, bytes and messages of a model's layers by formula, where nothing was measured: for the paper's
-/// cluster, or one that
-/// is not there.
+/// cluster, or one that is not there.
 ///
-/// A layer's time is its floating-point operations over the rate of its device, those of a side network
-/// over the share of
-/// it that narrow matrices reach, and a launch overhead for each pass: the backbone forward, the side
-/// network forward, and
-/// backward. Times are linear in samples. The layers are the planner's: embedding, blocks, head.
+/// A layer's time is its floating-point operations over the rate of its device, those of a side network over
+/// the share of it that narrow matrices reach, and a launch overhead for each pass: the backbone forward, the
+/// side network forward, and backward. Times are linear in samples. The layers are the planner's: embedding,
+/// blocks, head.
 public struct AnalyticModel: Sendable {
     public let shape: ModelShape
     public let tuning: TuningShape
@@ -62,8 +60,8 @@ public struct AnalyticModel: Sendable {
         shape.isHeadTied && copiesTable ? Int(AnalyticConstants.floatBytes) * shape.headParameters : 0
     }
 
-    /// Backbone passes forward plus side passes plus the backward: how often a layer is launched forward,
-    /// and backward.
+    /// Backbone passes forward plus side passes plus the backward: how often a layer is launched forward, and
+    /// backward.
     private var forwardLaunches: Double {
         if case .parallelAdapters = tuning { 2 } else { 1 }
     }
@@ -71,8 +69,7 @@ public struct AnalyticModel: Sendable {
     /// The profile that these layers would have on a cluster.
     ///
     /// - Parameter unitsPerSample: above 1, the profile's "samples" are equal parts of real ones, so that
-    ///   plans may share out
-    ///   parts of samples, as eq. (3) does where B/n is no whole number.
+    ///   plans may share out parts of samples, as eq. (3) does where B/n is no whole number.
     public func profile(on cluster: Cluster, unitsPerSample: Int = 1) throws -> Profile {
         let unit = 1 / Double(unitsPerSample)
         // Two sizes, far apart: times are linear between them and beyond.

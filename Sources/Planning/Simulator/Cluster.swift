@@ -109,10 +109,8 @@ extension Cluster {
     /// Reads a cluster file, strictly.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was
-    ///   found: for an
-    ///   unknown key, no device, a rate or budget of zero, two entries of one name, or a link that names no
-    /// device or a pair
-    ///   twice.
+    ///   found: for an unknown key, no device, a rate or budget of zero, two entries of one name, or a link
+    ///   that names no device or a pair twice.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["devices", "network"])
         let devicesReader = try object.required("devices")

@@ -1,12 +1,9 @@
 /// Tries every way to cut a small cluster's devices, in their order, into stage groups, and divides the
-/// layers over the
-/// groups so that the slowest stage or link is as fast as possible.
+/// layers over the groups so that the slowest stage or link is as fast as possible.
 ///
 /// Dynamic programming over (stage, first layer) from the last stage back, so that the micro-batches in
-/// flight are known:
-/// O(S L^2) for a grouping. Shares are as even as whole units allow. There are 2^(D-1) groupings: for
-/// clusters beyond some ten
-/// devices `Planner` is the one to ask.
+/// flight are known: O(S L^2) for a grouping. Shares are as even as whole units allow. There are 2^(D-1)
+/// groupings: for clusters beyond some ten devices `Planner` is the one to ask.
 public struct GroupingSearch: Sendable {
     private let profile: Profile
     private let costs: any StepCosts
@@ -81,8 +78,7 @@ public struct GroupingSearch: Sendable {
     /// Minimises the largest stage or link, then the sum of them.
     ///
     /// - Parameter penalty: of a stage with so many micro-batches in flight, beside its time; infinity when
-    ///   impossible, and
-    ///   then for more layers as well.
+    ///   impossible, and then for more layers as well.
     private func divide(
         _ grouping: [Int], _ microBatchSize: Int, _ microBatchCount: Int,
         penalty: (_ stage: StagePlan, _ inFlightCount: Int) -> Double

@@ -30,8 +30,7 @@ struct LayerFormulas {
     private func rows(_ stackIndex: Int) -> Double { stackIndex == 0 ? tokens.source : tokens.target }
 
     /// What crosses behind a layer of a stack: its own hidden states and, from a decoder, the encoder's as
-    /// well; those of the
-    /// side network beside them. Gradients come back along the lane that is trained.
+    /// well; those of the side network beside them. Gradients come back along the lane that is trained.
     private func setBoundary(_ layer: inout AnalyticModel.Layer, stackIndex: Int, isTrainedBefore: Bool) {
         let forward = bytes * (d + narrow)
         let backward = !isTrainedBefore ? 0 : bytes * (side == nil ? d : narrow)

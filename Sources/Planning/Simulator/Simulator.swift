@@ -3,12 +3,10 @@
 ///
 /// - Computing: a rank's layers over its share, one action at a time.
 /// - Transfers: each rank sends every rank of the neighbouring stage the rows that both hold, without
-///   blocking: sending
-///   overlaps with computing. A rank sends one message at a time and receives one at a time, in the order
-/// in which they were
-///   sent; both directions at once.
-/// - The all-reduce begins when its group's last rank has arrived and the last message of any has passed, and takes what
-///   `StageCosts` says.
+///   blocking: sending overlaps with computing. A rank sends one message at a time and receives one at a
+///   time, in the order in which they were sent; both directions at once.
+/// - The all-reduce begins when its group's last rank has arrived and the last message of any has passed, and
+///   takes what `StageCosts` says.
 ///
 /// Deterministic: actions are taken in the order of their time, ties in the order of ranks.
 public struct Simulator: Sendable {
@@ -153,7 +151,8 @@ public struct Simulator: Sendable {
             return index
         }
 
-        /// Queues a worker whose next action can begin. What it waits for has then arrived, so its time stays.
+        /// Queues a worker whose next action can begin. What it waits for has then arrived, so its time
+        /// stays.
         private mutating func enqueue(_ index: Int) {
             guard !workers[index].isReady, let time = startOfNext(index) else { return }
             workers[index].isReady = true

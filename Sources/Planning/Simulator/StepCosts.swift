@@ -23,9 +23,8 @@ extension StageCosts: StepCosts {
     public func optimizerSeconds(_ stage: StagePlan, member: Int) -> Double { 0 }
 }
 
-/// The costs of an analytic profile: memory as a PyTorch-like implementation needs it, and an optimizer
-/// that is as fast as
-/// the memory is.
+/// The costs of an analytic profile: memory as a PyTorch-like implementation needs it, and an optimizer that
+/// is as fast as the memory is.
 public struct AnalyticCosts: StepCosts {
     public let profile: Profile
     private let cluster: Cluster

@@ -1,12 +1,9 @@
 /// Bytes that one block of a PyTorch-like implementation keeps from forward to backward, float32.
 ///
 /// Counted operation by operation from what PyTorch 2's autograd saves for Hugging Face's models: a linear
-/// layer keeps its
-/// input if its matrix is trained; RMS norm in separate operations keeps its input, and what it normalised
-/// if its weight is
-/// trained; softmax keeps its result; dropout a mask of one byte an element. In closed form for T5's
-/// encoder: full tuning
-/// n (42 d + 9 w) + 9 H n², frozen n (22 d + 5 w) + 9 H n².
+/// layer keeps its input if its matrix is trained; RMS norm in separate operations keeps its input, and what
+/// it normalised if its weight is trained; softmax keeps its result; dropout a mask of one byte an element.
+/// In closed form for T5's encoder: full tuning n (42 d + 9 w) + 9 H n², frozen n (22 d + 5 w) + 9 H n².
 struct SavedBytes {
     let shape: ModelShape
     let stack: ModelShape.Stack
@@ -50,8 +47,8 @@ struct SavedBytes {
         rows * (8 * Double(shape.hiddenSize) + 8 * Double(width))
     }
 
-    /// What the low-rank matrices beside query and value keep. Without a dropout of their own, both read
-    /// one tensor.
+    /// What the low-rank matrices beside query and value keep. Without a dropout of their own, both read one
+    /// tensor.
     func lowRank(rank: Int, hasDropout: Bool, rows: Double, crossRows: Double) -> Double {
         let (d, r) = (Double(shape.hiddenSize), Double(rank))
         var bytes = rows * ((hasDropout ? 10 : 4) * d + 8 * r)
@@ -66,10 +63,8 @@ struct SavedBytes {
 /// How many bytes a rank of a PyTorch-like implementation needs, from a profile: m_d of eq. (3).
 ///
 /// It differs from `MemoryModel`, which describes this program, in three points: a stage that has both ends
-/// of a model with
-/// a tied head holds one table; an all-reduce may need a bucket beside the gradients, on ranks that have a
-/// group; and
-/// nothing is transient.
+/// of a model with a tied head holds one table; an all-reduce may need a bucket beside the gradients, on
+/// ranks that have a group; and nothing is transient.
 public struct TrainingMemory: Sendable, Equatable {
     /// Optimizer state in multiples of the trainable bytes: 2 for Adam, 0 for a stateless one.
     public var optimizerMultiple: Int

@@ -48,9 +48,8 @@ public struct ExperimentSimulation {
     /// Clusters up to this size are searched by groupings, larger ones by the planner.
     private static let mostDevicesForGroupings = 10
 
-    /// - Throws: a configuration failure when the model's `config.json` is missing or wrong, or the
-    ///   technique has no
-    ///   formulas.
+    /// - Throws: a configuration failure when the model's `config.json` is missing or wrong, or the technique
+    ///   has no formulas.
     public init(_ experiment: Experiment, cluster: Cluster, reading: Reading = Reading()) throws {
         self.experiment = experiment
         self.reading = reading
@@ -81,9 +80,8 @@ public struct ExperimentSimulation {
 
     /// Finds the plan of the experiment's system and simulates it.
     ///
-    /// PAC on a small cluster takes the grouping whose simulated step is shortest. Eco-FL cuts the
-    /// mini-batch into rounds that
-    /// run after each other when no micro-batch fits otherwise.
+    /// PAC on a small cluster takes the grouping whose simulated step is shortest. Eco-FL cuts the mini-batch
+    /// into rounds that run after each other when no micro-batch fits otherwise.
     public func run() throws -> Outcome {
         let count = cluster.devices.count
         switch experiment.parallelism.system {

@@ -2,7 +2,8 @@ import Planning
 import Reporting
 import Support
 
-/// A mini-batch simulated from a measured profile: what a plan of this experiment takes on the devices that were measured.
+/// A mini-batch simulated from a measured profile: what a plan of this experiment takes on the devices that
+/// were measured.
 public struct MeasuredSimulation: Sendable {
     public let plan: Plan
     public let simulation: Simulation
@@ -10,7 +11,8 @@ public struct MeasuredSimulation: Sendable {
 
     /// Plans as `train` would, unless the experiment brings its plan, and plays one mini-batch.
     ///
-    /// - Throws: when the profile is of another model, no plan is feasible, or the experiment's own does not fit.
+    /// - Throws: when the profile is of another model, no plan is feasible, or the experiment's own does not
+    ///   fit.
     public init(_ experiment: Experiment, _ profile: Profile) throws {
         try profile.check(experiment)
         let plan = try PlanChooser.plan(experiment, profile)

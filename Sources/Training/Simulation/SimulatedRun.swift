@@ -66,8 +66,8 @@ public struct SimulatedRun: Sendable {
     /// Seconds of an epoch through the pipeline; nil without a number of samples.
     public var epochSeconds: Double? { sampleCount.map { steps($0) * stepSeconds } }
 
-    /// Seconds of an epoch from the cache, and of moving the cache before the first such; nil where there
-    /// is no cache.
+    /// Seconds of an epoch from the cache, and of moving the cache before the first such; nil where there is
+    /// no cache.
     public var cachedEpochSeconds: Double? {
         usesCache ? sampleCount.map { steps($0) * cachedStepSeconds } : nil
     }
@@ -121,8 +121,7 @@ public struct SimulatedRun: Sendable {
     }
 
     /// Bytes of the device that holds most in cached epochs: the side network with gradients and optimizer
-    /// state, what its
-    /// share of a mini-batch keeps, and the head's frozen matrix. The backbone is gone.
+    /// state, what its share of a mini-batch keeps, and the head's frozen matrix. The backbone is gone.
     public var cachedPeakBytes: Int {
         let saved = model.layers.reduce(0) { $0 + $1.savedBytes }
         let table = model.shape.hasLanguageModelHead ? 4 * model.shape.headParameters : 0

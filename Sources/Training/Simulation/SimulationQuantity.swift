@@ -37,8 +37,8 @@ public enum SimulationQuantity: String, Sendable, CaseIterable {
 
     /// The value of a run; nil for `grouping`, and for the cache of a technique that has none.
     ///
-    /// - Throws: a configuration failure when it needs a number of samples that nothing says, or a cache
-    ///   that is off.
+    /// - Throws: a configuration failure when it needs a number of samples that nothing says, or a cache that
+    ///   is off.
     func value(_ run: SimulatedRun) throws -> Double? {
         let size = Double(run.miniBatchSize)
         func gibibytes(_ bytes: Int) -> Double { Double(bytes) / Double(1 << 30) }

@@ -5,19 +5,16 @@ import Support
 /// column.
 ///
 /// ```json
-/// {"title": "...", "experiment": "base.json", "cluster": "cluster.json", "quantity": "hours",
-///  "reading": {"target_tokens": 10, "parts_per_sample": 1, "all_reduce_bucket": false,
+/// {"title": "...", "experiment": "base.json", "cluster": "cluster.json", "quantity": "hours", "reading":
+/// {"target_tokens": 10, "parts_per_sample": 1, "all_reduce_bucket": false,
 ///              "head_table_copy": true},
-///  "columns": [{"name": "MRPC", "set": ["training.epochs=3"]}],
-///  "rows": [{"group": "T5-Base", "name": "Full, Eco-FL", "set": ["technique.kind=full"], "paper": [0.45]}]}
+///  "columns": [{"name": "MRPC", "set": ["training.epochs=3"]}], "rows": [{"group": "T5-Base", "name": "Full,
+///  Eco-FL", "set": ["technique.kind=full"], "paper": [0.45]}]}
 /// ```
-/// A published value is a number, "OOM", a grouping such as "[2-1-1]", a range [from, to], or null where
-/// none is printed.
-/// `reduction_against` names a row of the same group: the cell is then by how many per cent its value is
-/// smaller. Rows and
-/// columns may have a `quantity`, `cluster`, `devices` (the first so many of the cluster) and `samples` of
-/// their own; a row's
-/// wins over a column's.
+/// A published value is a number, "OOM", a grouping such as "[2-1-1]", a range [from, to], or null where none
+/// is printed. `reduction_against` names a row of the same group: the cell is then by how many per cent its
+/// value is smaller. Rows and columns may have a `quantity`, `cluster`, `devices` (the first so many of the
+/// cluster) and `samples` of their own; a row's wins over a column's.
 public struct SimulationTable {
     /// What a table, a row or a column says about its cells.
     struct Settings {

@@ -64,8 +64,8 @@ public struct TableComparison {
         public var groupingMatches = 0
         /// By what share published groupings are slower than ours; infinity for one that does not fit.
         public var groupingSlowdowns: [Double] = []
-        /// Pairs of rows of a group whose published numbers in a column differ by more than 2 %, and those
-        /// in our order.
+        /// Pairs of rows of a group whose published numbers in a column differ by more than 2 %, and those in
+        /// our order.
         public var pairCount = 0
         public var pairMatches = 0
 

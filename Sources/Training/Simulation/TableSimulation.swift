@@ -11,8 +11,7 @@ public struct TableSimulation {
     /// Runs all cells, in the order of rows and columns.
     ///
     /// - Throws: a configuration failure for a file that is missing or wrong, naming it, or for a cell that
-    ///   asks for
-    ///   something that its run has not.
+    ///   asks for something that its run has not.
     public func run() throws -> TableComparison {
         let base = try JSONValue(contentsOf: table.experimentPath)
         var clusters: [String: Cluster] = [:]
