@@ -170,7 +170,6 @@ public final class Trainer {
         let before = session.ledger.live(.weights)
         session.ledger.activity = "redistribution"
         pipeline!.model?.releaseBackbone()
-        MemoryReport.reset(session)
         let complete = try completeModel()
         let state = makeState(
             parameterCount: complete.parameters.count, completedSteps: pipelineState!.completedSteps)
@@ -181,6 +180,7 @@ public final class Trainer {
             complete.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
         }
         releaseStages()
+        MemoryReport.reset(session)
 
         let start = MonotonicClock.seconds
         let owners = CachedPhase.owners(choice.plan, speeds: choice.speeds(worldSize: session.world.size))

@@ -109,8 +109,10 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
         profile.layers[1].savedBytesPerSample >= 11.5 * Double(4 * (d + r)),
         "saved bytes of a block: \(profile.layers[1].savedBytesPerSample)")
     try expectEqual(
-        profile.layers[0].savedBytesPerSample, 11.5 * Double(4 * (d + r)),
-        "saved bytes of the embedding: b and a")
+        profile.layers[0].savedBytesPerSample, 11.5 * Double(4 * d), "saved bytes of the embedding: b")
+    try expectEqual(
+        profile.layers[1].heldInputBytesPerSample, 11.5 * Double(4 * r),
+        "input that a block's backward needs: a, for the gate")
     try expect(
         profile.layers[..<4].allSatisfy { $0.transientBytesPerSample > 0 },
         "a layer needs memory while it runs")

@@ -28,7 +28,7 @@ public struct GroupingSearch: Sendable {
     /// one.
     public func plan(grouping: [Int], microBatchSize: Int, microBatchCount: Int) -> Plan? {
         divide(grouping, microBatchSize, microBatchCount) { stage, inFlight in
-            fits(stage, inFlight) ? 0 : .infinity
+            fits(stage, inFlight, microBatchCount) ? 0 : .infinity
         }
     }
 
@@ -38,7 +38,8 @@ public struct GroupingSearch: Sendable {
         divide(grouping, microBatchSize, microBatchCount) { stage, inFlight in
             1e6
                 + stage.ranks.indices.reduce(0.0) { worst, member in
-                    let bytes = costs.peakBytes(stage, member: member, inFlightCount: inFlight)
+                    let bytes = costs.peakBytes(
+                        stage, member: member, inFlightCount: inFlight, microBatchCount: microBatchCount)
                     guard let budget = profile.devices[stage.ranks[member]].memoryBudgetBytes else {
                         return worst
                     }
@@ -53,7 +54,8 @@ public struct GroupingSearch: Sendable {
             let inFlight = MemoryModel.inFlightCount(
                 stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount)
             for (member, rank) in stage.ranks.enumerated() {
-                let bytes = costs.peakBytes(stage, member: member, inFlightCount: inFlight)
+                let bytes = costs.peakBytes(
+                    stage, member: member, inFlightCount: inFlight, microBatchCount: plan.microBatchCount)
                 if let budget = profile.devices[rank].memoryBudgetBytes, bytes > budget {
                     return "rank \(rank) needs \(bytes) bytes for \(stage), its budget is \(budget)"
                 }
@@ -62,10 +64,12 @@ public struct GroupingSearch: Sendable {
         return nil
     }
 
-    private func fits(_ stage: StagePlan, _ inFlightCount: Int) -> Bool {
+    private func fits(_ stage: StagePlan, _ inFlightCount: Int, _ microBatchCount: Int) -> Bool {
         stage.ranks.indices.allSatisfy { member in
             guard let budget = profile.devices[stage.ranks[member]].memoryBudgetBytes else { return true }
-            return costs.peakBytes(stage, member: member, inFlightCount: inFlightCount) <= budget
+            return costs.peakBytes(
+                stage, member: member, inFlightCount: inFlightCount, microBatchCount: microBatchCount)
+                <= budget
         }
     }
 
@@ -78,7 +82,7 @@ public struct GroupingSearch: Sendable {
     /// Minimises the largest stage or link, then the sum of them.
     ///
     /// - Parameter penalty: of a stage with so many micro-batches in flight, beside its time; infinity when
-    ///   impossible, and then for more layers as well.
+    ///   impossible.
     private func divide(
         _ grouping: [Int], _ microBatchSize: Int, _ microBatchCount: Int,
         penalty: (_ stage: StagePlan, _ inFlightCount: Int) -> Double
@@ -108,7 +112,7 @@ public struct GroupingSearch: Sendable {
                     guard let rest else { continue }
                     let part = StagePlan(layers: begin..<end, ranks: group.ranks, share: group.share)
                     let extra = penalty(part, inFlight)
-                    guard extra < .infinity else { break }
+                    guard extra < .infinity else { continue }
                     let own = seconds.reduce(0.0) { max($0, $1[end] - $1[begin]) } + extra
                     let link = isLast ? 0 : links[end]
                     let way = Way(

@@ -267,7 +267,8 @@ public struct Simulator: Sendable {
                         rank: $0.rank, stage: $0.stage, busySeconds: $0.busySeconds,
                         peakInFlightCount: $0.peakInFlight,
                         peakBytes: costs.peakBytes(
-                            plan.stages[$0.stage], member: $0.member, inFlightCount: $0.peakInFlight))
+                            plan.stages[$0.stage], member: $0.member, inFlightCount: $0.peakInFlight,
+                            microBatchCount: plan.microBatchCount))
                 }, spans: spans)
         }
     }

@@ -5,18 +5,17 @@ public protocol StepCosts: Sendable {
     /// - Parameters:
     ///   - member: the position of the rank in the stage.
     ///   - inFlightCount: micro-batches between forward and backward.
-    func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int) -> Int
+    ///   - microBatchCount: of a mini-batch.
+    func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int, microBatchCount: Int) -> Int
     /// Seconds of one rank's optimizer step.
     func optimizerSeconds(_ stage: StagePlan, member: Int) -> Double
 }
 
 extension StageCosts: StepCosts {
-    public func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int) -> Int {
+    public func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int, microBatchCount: Int) -> Int {
         peakBytes(
             layers: stage.layers, share: stage.share[member], inFlightCount: inFlightCount,
-            recompute: stage.recompute,
-            // As many more as can be posted ahead may be to come.
-            microBatch: (size: stage.share.reduce(0, +), count: inFlightCount + 3))
+            recompute: stage.recompute, microBatch: (stage.share.reduce(0, +), microBatchCount))
     }
 
     /// A profile has no measurement of it; it is small beside a mini-batch.
@@ -57,7 +56,7 @@ public struct AnalyticCosts: StepCosts {
             holdsModel: stage.layers == profile.layers.indices, groupSize: stage.ranks.count)
     }
 
-    public func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int) -> Int {
+    public func peakBytes(_ stage: StagePlan, member: Int, inFlightCount: Int, microBatchCount: Int) -> Int {
         footprint(stage, member: member, inFlightCount: inFlightCount).total
     }
 
