@@ -109,7 +109,11 @@ public final class Node {
         return order.reversed()
     }
 
-    fileprivate func runPullback() {
+    fileprivate static func runPullbacks(from roots: [Node]) {
+        for node in topologicalOrder(from: roots) { node.runPullback() }
+    }
+
+    private func runPullback() {
         guard let pullback, let gradient else { return }
         pullback(gradient, inputs)
         // What was saved and the gradient itself are needed no longer: free them while the pass goes on.
@@ -131,7 +135,14 @@ public func backward(from roots: [Tensor], seeds: [Tensor]) {
         node.add(seed, fresh: false)
         starts.append(node)
     }
-    for node in Node.topologicalOrder(from: starts) { node.runPullback() }
+    Node.runPullbacks(from: starts)
+}
+
+/// Differentiates backwards from one node whose gradient nobody else keeps, so that it is freed on the way.
+func differentiate(from root: Node, seed: consuming Tensor) {
+    root.add(seed, fresh: true)
+    _ = consume seed
+    Node.runPullbacks(from: [root])
 }
 
 /// Puts an operation's output on the tape, when any of its inputs is there; otherwise the pullback is never made and

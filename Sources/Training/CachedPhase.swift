@@ -59,7 +59,7 @@ final class CachedPhase {
             }
             trace.measure(.backward(0)) {
                 guard let loss else { return }
-                backward(from: [loss.root], seeds: [loss.seed])
+                loss.backward()
                 lossSum = loss.sum
             }
             let isAlone = session.world.size == 1

@@ -101,7 +101,7 @@ import Testing
             let logits = parts.logits(
                 parts.forward(nil, part, dropout: dropout([i])), part, dropout: dropout([i]))
             let loss = parts.head!.loss(logits, part.targets, weight: weight)
-            backward(from: [loss.root], seeds: [loss.seed])
+            loss.backward()
         }
         for (name, gradient) in parts.gradients() {
             expectClose(gradient, expected[name]!, scale: scale, name)

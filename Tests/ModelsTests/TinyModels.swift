@@ -125,7 +125,7 @@ extension StageModel {
     func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil) -> Double {
         let weight = 1 / Float(max(1, batch.targets.termCount))
         let loss = head!.loss(logits(state, batch, dropout: dropout), batch.targets, weight: weight)
-        backward(from: [loss.root], seeds: [loss.seed])
+        loss.backward()
         return loss.sum * Double(weight)
     }
 

@@ -1,13 +1,29 @@
 import CKernels
 
-/// A loss over some rows: the sum of its terms, and the gradient with respect to what it was computed from.
-public struct Loss {
+/// A loss over some rows: the sum of its terms, and, until `backward`, the gradient with respect to what it was computed
+/// from. It does not keep that itself: logits over a vocabulary are large.
+public final class Loss {
     /// Sum of the terms, unweighted.
     public let sum: Double
-    /// Where `backward` starts.
-    public let root: Tensor
+    private var root: Node?
     /// d(weight × sum) / d root.
-    public let seed: Tensor
+    private var seed: Tensor?
+
+    fileprivate init(sum: Double, root: Tensor, seed: Tensor) {
+        self.sum = sum
+        self.root = root.node
+        self.seed = seed
+    }
+
+    /// Differentiates weight × sum, once. Without a weight, or when nothing that the loss depends on is on the tape, there is
+    /// nothing to do.
+    public func backward() {
+        guard let root, let seed, seed.rows > 0 else { return }
+        // The gradient of a vocabulary's logits is freed as soon as the head has used it.
+        self.seed = nil
+        self.root = nil
+        differentiate(from: root, seed: seed)
+    }
 }
 
 /// Sums the cross-entropy of rows of logits against labels.

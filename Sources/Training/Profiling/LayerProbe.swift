@@ -150,10 +150,12 @@ final class LayerProbe {
         let forwardStart = MonotonicClock.seconds
         let (state, loss) = forward(batch, input)
         let forwardSeconds = MonotonicClock.seconds - forwardStart
-        let roots = loss.map { [$0.root] } ?? state.tensors(of: configuration.technique.gradientLane)
-        let seeds = loss.map { [$0.seed] } ?? roots.map { random($0.rows, $0.columns, .gradients) }
+        let roots =
+            loss == nil
+            ? state.tensors(of: configuration.technique.gradientLane).filter { $0.node != nil } : []
+        let seeds = roots.map { random($0.rows, $0.columns, .gradients) }
         let backwardStart = MonotonicClock.seconds
-        TensorCore.backward(from: roots, seeds: seeds)
+        if let loss { loss.backward() } else { TensorCore.backward(from: roots, seeds: seeds) }
         let backwardSeconds = MonotonicClock.seconds - backwardStart
         let used = ledger.peakTotalBytes - before
         // The input and the result belong to a pass until its end, as they do in training.

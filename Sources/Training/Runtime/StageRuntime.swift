@@ -186,7 +186,7 @@ final class StageRuntime {
             flight.roots
             ?? compute(flight.input, flight.batch, flight.keys, weight: weight, recorder: nil).roots
         switch roots {
-        case .loss(let loss): TensorCore.backward(from: [loss.root], seeds: [loss.seed])
+        case .loss(let loss): loss.backward()
         case .sent(let tensors): TensorCore.backward(from: tensors, seeds: seeds!)
         }
         let received = flight.input.map(exchange.receivedTensors) ?? []

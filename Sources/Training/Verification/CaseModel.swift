@@ -47,7 +47,7 @@ struct CaseModel {
         model.parameters.zeroGradients()
         let loss = model.head!.loss(
             model.logits(state, batch), batch.targets, weight: 1 / Float(batch.targets.termCount))
-        backward(from: [loss.root], seeds: [loss.seed])
+        loss.backward()
         return Float(loss.sum / Double(batch.targets.termCount))
     }
 }
