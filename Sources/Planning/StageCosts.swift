@@ -1,66 +1,16 @@
-/// The cost model: what a stage costs in time and memory according to a profile.
+/// The cost model: what a stage costs according to a profile, in time and, by `StageMemory`, in bytes.
 ///
 /// It knows nothing of how plans are searched, so that every planner, and the pricing of a plan that a person wrote, share it.
 public struct StageCosts: Sendable {
     public let profile: Profile
     public let memory: MemoryModel
 
-    // Sums over layers 0..<i, and the largest transient over every range of layers; of layers of a token class.
-    private let parameterBytes: [Int]
-    private let trainableSums: [Int]
-    private let savedBytes: [Profile.TokenClass: [Double]]
-    private let heldInputBytes: [Profile.TokenClass: [Double]]
-    private let cacheBytes: [Profile.TokenClass: [Double]]
-    private let transientBytes: [Profile.TokenClass: [Double]]
-    /// For each parameter that several layers hold, which ones do.
-    private let shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])]
+    private let stageMemory: StageMemory
 
     public init(profile: Profile, memory: MemoryModel = MemoryModel()) {
         self.profile = profile
         self.memory = memory
-        let layers = profile.layers
-        parameterBytes = layers.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.parameterBytes) }
-        trainableSums = layers.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.trainableBytes) }
-        let classes = layers.indices.map(profile.tokenClass)
-        func byClass(_ make: ((KeyPath<LayerProfile, Double>, Int) -> Double) -> [Double]) -> [Profile
-            .TokenClass:
-            [Double]]
-        {
-            Dictionary(
-                uniqueKeysWithValues: Set(classes).map { tokens in
-                    (tokens, make { classes[$1] == tokens ? layers[$1][keyPath: $0] : 0 })
-                })
-        }
-        func sums(_ size: KeyPath<LayerProfile, Double>) -> [Profile.TokenClass: [Double]] {
-            byClass { value in
-                layers.indices.reduce(into: [0]) { $0.append($0[$0.count - 1] + value(size, $1)) }
-            }
-        }
-        savedBytes = sums(\.savedBytesPerSample)
-        heldInputBytes = sums(\.heldInputBytesPerSample)
-        cacheBytes = sums(\.cacheBytesPerSample)
-        let width = layers.count + 1
-        transientBytes = byClass { value in
-            var largest = [Double](repeating: 0, count: width * width)
-            for first in layers.indices {
-                for last in first..<layers.count {
-                    largest[first * width + last + 1] = max(
-                        largest[first * width + last], value(\.transientBytesPerSample, last))
-                }
-            }
-            return largest
-        }
-        var shared: [(parameter: LayerProfile.SharedParameter, layers: [Int])] = []
-        for (index, layer) in layers.enumerated() {
-            for parameter in layer.sharedParameters {
-                if let known = shared.firstIndex(where: { $0.parameter.name == parameter.name }) {
-                    shared[known].layers.append(index)
-                } else {
-                    shared.append((parameter, [index]))
-                }
-            }
-        }
-        self.shared = shared
+        stageMemory = StageMemory(profile: profile, model: memory)
     }
 
     /// m_d of eq. (3): peak bytes of a rank that takes `share` samples of each micro-batch through some layers.
@@ -74,99 +24,13 @@ public struct StageCosts: Sendable {
         layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false,
         microBatch: (size: Int, count: Int)
     ) -> Int {
-        var load = resident(layers)
-        guard share > 0 else { return memory.peakBytes(load, microBatchCount: microBatch.count) }
-        let width = profile.layers.count + 1
-        func sum(
-            _ sums: [Profile.TokenClass: [Double]], over range: Range<Int>,
-            _ samples: (Profile.TokenClass) -> Double
-        ) -> Double {
-            sums.reduce(0) {
-                $0 + samples($1.key) * ($1.value[range.upperBound] - $1.value[range.lowerBound])
-            }
-        }
-        let one = { profile.peakSamples(share, $0) }
-        let inFlight = { (tokens: Profile.TokenClass) in
-            microBatch.size == share
-                ? profile.peakSamples(share * inFlightCount, tokens)
-                : Double(inFlightCount) * profile.peakSamples(share, tokens)
-        }
-        let input = layers.lowerBound == 0 ? 0 : profile.forwardBytesPerSample(after: layers.lowerBound - 1)
-        // What was sent is where backward begins.
-        let result =
-            layers.upperBound == profile.layers.count
-            ? 0 : profile.backwardBytesPerSample(after: layers.upperBound - 1)
-        let saving = recompute ? one : inFlight
-        load.keptBytes =
-            inFlight(.either) * input + saving(.either) * result + sum(savedBytes, over: layers, saving)
-            // Inside a stage nobody but backward holds a layer's input.
-            + sum(heldInputBytes, over: layers.lowerBound + 1..<layers.upperBound, saving)
-        load.transientBytes =
-            transientBytes.map { one($0) * $1[layers.lowerBound * width + layers.upperBound] }.max() ?? 0
-        // While an input is taken out of its message, both are there.
-        load.transientBytes = max(load.transientBytes, one(.either) * input)
-        if layers.count > 1, layers.upperBound == profile.layers.count {
-            // The head's input lives until its loss is known.
-            load.transientBytes += one(.either) * profile.forwardBytesPerSample(after: layers.upperBound - 2)
-        }
-        load.cacheBytes = sum(cacheBytes, over: layers, one)
-        load.exchangeBytes =
-            one(.either)
-            * exchangeBytesPerSample(layers, inFlightCount: inFlightCount, microBatchCount: microBatch.count)
-        return memory.peakBytes(load, microBatchCount: microBatch.count)
-    }
-
-    /// What a rank without samples holds of some layers.
-    private func resident(_ layers: Range<Int>) -> MemoryModel.Load {
-        var load = MemoryModel.Load(
-            parameterBytes: parameterBytes[layers.upperBound] - parameterBytes[layers.lowerBound],
-            trainableBytes: trainableBytes(layers))
-        for (parameter, copies) in repeated(layers) { load.parameterBytes -= copies * parameter.bytes }
-        return load
+        stageMemory.peakBytes(
+            layers: layers, share: share, inFlightCount: inFlightCount, recompute: recompute,
+            microBatch: microBatch)
     }
 
     /// Bytes of the trainable parameters of some layers, each once.
-    func trainableBytes(_ layers: Range<Int>) -> Int {
-        repeated(layers).reduce(trainableSums[layers.upperBound] - trainableSums[layers.lowerBound]) {
-            $0 - ($1.parameter.isTrainable ? $1.copies * $1.parameter.bytes : 0)
-        }
-    }
-
-    /// The parameters that several of the layers count, with how often too many.
-    private func repeated(_ layers: Range<Int>) -> [(parameter: LayerProfile.SharedParameter, copies: Int)] {
-        shared.compactMap { parameter, holders in
-            let copies = holders.reduce(0) { $0 + (layers.contains($1) ? 1 : 0) }
-            return copies > 1 ? (parameter, copies - 1) : nil
-        }
-    }
-
-    /// Bytes of messages at one time.
-    ///
-    /// Two receives from each neighbour are posted ahead while more are to come, and a send to each may still be on its
-    /// way. With all micro-batches in flight received, none of them is posted any more.
-    private func exchangeBytesPerSample(
-        _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int
-    ) -> Double {
-        func boundary(_ layer: Int) -> (forward: Double, backward: Double) {
-            (profile.forwardBytesPerSample(after: layer), profile.backwardBytesPerSample(after: layer))
-        }
-        var bytes = 0.0
-        let toCome = microBatchCount - inFlightCount
-        if layers.lowerBound > 0 {
-            let (forward, backward) = boundary(layers.lowerBound - 1)
-            // Every backward that sends a gradient is one receive less to come.
-            bytes += max(
-                Double(min(2, toCome)) * forward,
-                Double(max(0, min(2, toCome - 1))) * forward + backward)
-        }
-        if layers.upperBound < profile.layers.count {
-            let (forward, backward) = boundary(layers.upperBound - 1)
-            bytes += Double(min(2, microBatchCount - 1)) * backward
-            // Whoever waits for gradients has nothing older under way than what they answer.
-            bytes += (backward > 0 ? 1 : Double(min(2, microBatchCount))) * forward
-        }
-        return bytes
-    }
+    func trainableBytes(_ layers: Range<Int>) -> Int { stageMemory.trainableBytes(layers) }
 
     /// Seconds for a stage boundary to pass one micro-batch, in either direction.
     ///

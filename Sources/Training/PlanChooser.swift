@@ -40,14 +40,14 @@ public enum PlanChooser {
             family.stacks.count > 1
             ? lengths(.decoder)
             : session.headKind == .languageModel ? (0..<dataset.count).map { builder.termCount([$0]) } : []
-        let caches = experiment.cache.isEnabled && experiment.technique.isCacheable
         let peaks = PeakTokens.find(
             session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
             // Later epochs of a cached run do not pass through the stages.
-            epochs: 1...(caches ? 1 : experiment.training.epochs), sources: sources, targets: targets)
+            epochs: 1...(experiment.fillsCache(sampleCount: dataset.count) ? 1 : experiment.training.epochs),
+            sources: sources, targets: targets)
         return try Profiler(
             family: family, model: session.modelConfiguration,
-            dropout: experiment.training.dropout ?? family.dropout, caches: caches
+            dropout: experiment.training.dropout ?? family.dropout
         ).run(
             world: session.world, sourceLengths: sources, targetLengths: targets, peakTokens: peaks,
             miniBatchSize: experiment.training.miniBatchSize, memoryBudget: session.memoryBudget)
@@ -72,8 +72,10 @@ public enum PlanChooser {
     }
 
     /// The memory of this program under the experiment's optimizer.
-    static func memoryModel(_ experiment: Experiment) -> MemoryModel {
-        MemoryModel(optimizerStateMultiple: experiment.training.optimizer == .adamw ? 2 : 0)
+    static func memoryModel(_ experiment: Experiment, _ profile: Profile?) -> MemoryModel {
+        MemoryModel(
+            optimizerStateMultiple: experiment.training.optimizer == .adamw ? 2 : 0,
+            fillsCache: experiment.fillsCache(sampleCount: profile?.sampleCount))
     }
 
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
@@ -81,7 +83,7 @@ public enum PlanChooser {
         let training = experiment.training
         let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudget) }
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
-        let memory = memoryModel(experiment)
+        let memory = memoryModel(experiment, profile)
         switch experiment.parallelism.system {
         case .plan:
             return try Plan(experiment.parallelism.plan!, miniBatchSize: size)

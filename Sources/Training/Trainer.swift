@@ -119,12 +119,10 @@ public final class Trainer {
         return start
     }
 
-    /// The technique, when it is one that can be cached and there is an epoch that a cache would serve, or a wish to keep
-    /// one.
+    /// The technique, when its activations are kept.
     private var cachedTechnique: ParallelAdapters? {
-        let cache = session.experiment.cache
-        guard cache.isEnabled, pipelineState!.plannedSteps > stepsPerEpoch || cache.keep else { return nil }
-        return session.experiment.technique as? ParallelAdapters
+        session.experiment.fillsCache(sampleCount: train.count)
+            ? session.experiment.technique as? ParallelAdapters : nil
     }
 
     // MARK: Phases

@@ -31,9 +31,9 @@ import Testing
             }.max()!
             let bytes = expected.memoryBytes.max()!
             let ratio = Double(bytes) / Double(measured)
-            // On these models messages of a few kilobytes, which may or may not meet, weigh as much as layers: real ones
-            // stay between 1 and 1.2.
-            #expect(ratio >= 0.98 && ratio <= 1.6, "\(system), \(stage): \(bytes) for \(measured)")
+            // Attention's scores grow with the square of the length, which the profile's samples of mean length do not show:
+            // hence 0.98.
+            #expect(ratio >= 0.98 && ratio <= 1.21, "\(system), \(stage): \(bytes) for \(measured)")
         }
     }
 }

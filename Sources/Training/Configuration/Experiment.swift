@@ -75,6 +75,18 @@ public struct Experiment: Sendable {
     public var cache: Cache
     public var outputDirectory: String
 
+    /// Whether a run on so many samples keeps their activations: the technique and the experiment allow it, and there is an
+    /// epoch that a cache would serve, or a wish to keep one.
+    ///
+    /// - Parameter sampleCount: nil where it is not known.
+    public func fillsCache(sampleCount: Int?) -> Bool {
+        let size = training.miniBatchSize
+        let stepsPerEpoch = sampleCount.map { ($0 + size - 1) / size } ?? 1
+        return cache.isEnabled && technique.isCacheable
+            && (cache.keep
+                || training.epochs > 1 && training.maximumSteps ?? .max > stepsPerEpoch)
+    }
+
     /// The learning rates of a run of `stepCount` updates.
     public func schedule(stepCount: Int) -> LearningRateSchedule {
         let total = training.maximumSteps ?? stepCount

@@ -14,20 +14,17 @@ public struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
     private let dropout: Double
-    private let caches: Bool
     private let seed: UInt64
 
     /// - Parameters:
     ///   - dropout: the probability in the side network during training; 0 for none.
-    ///   - caches: whether the run keeps the backbone's activations.
     public init(
-        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, caches: Bool = false,
+        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0,
         seed: UInt64 = 0
     ) {
         self.family = family
         self.model = model
         self.dropout = dropout
-        self.caches = caches
         self.seed = seed
     }
 
@@ -186,7 +183,7 @@ public struct Profiler: Sendable {
 
     /// Bytes of a sample of mean length that the cache keeps of a layer.
     private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
-        guard caches, let technique = model.technique as? ParallelAdapters else { return 0 }
+        guard let technique = model.technique as? ParallelAdapters else { return 0 }
         let shape = try CacheShape(family, technique, steps: layer.steps)
         return shape.stacks.reduce(0) { sum, stack in
             let tokens = stack.stack == family.stacks[0].kind ? mean.source : mean.target

@@ -33,7 +33,7 @@ struct PlanCommand: ParsableCommand {
         Output.line(plan.table(profile))
         let forecast = Forecast(
             plan, profile, epochs: experiment.training.epochs,
-            caches: experiment.cache.isEnabled && experiment.technique.isCacheable)
+            caches: experiment.fillsCache(sampleCount: profile.sampleCount))
         if let forecast { Output.line("\n" + forecast.table) }
     }
 }
