@@ -27,30 +27,64 @@ public enum PlanChooser {
 
     /// Measures every rank. Collective over the world.
     public static func profile(_ session: Session) throws -> Profile {
-        let dataset = session.train!
-        let family = session.model.family
-        let builder = try session.builder(dataset)
-        func lengths(_ stack: StackKind) -> [Int] {
-            (0..<dataset.count).map { builder.tokenCount($0, stack) }
-        }
-        let experiment = session.experiment
-        let sources = lengths(family.stacks[0].kind)
-        // Of a decoder-only model, the rows that a language model's head reads.
-        let targets =
-            family.stacks.count > 1
-            ? lengths(.decoder)
-            : session.headKind == .languageModel ? (0..<dataset.count).map { builder.termCount([$0]) } : []
-        let peaks = PeakTokens.find(
-            session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
-            // Later epochs of a cached run do not pass through the stages.
-            epochs: 1...(experiment.fillsCache(sampleCount: dataset.count) ? 1 : experiment.training.epochs),
-            sources: sources, targets: targets)
+        let lengths = try Lengths(session)
         return try Profiler(
-            family: family, model: session.modelConfiguration,
-            dropout: experiment.training.dropout ?? family.dropout
+            family: session.model.family, model: session.modelConfiguration,
+            dropout: session.experiment.training.dropout ?? session.model.family.dropout
         ).run(
-            world: session.world, sourceLengths: sources, targetLengths: targets, peakTokens: peaks,
-            miniBatchSize: experiment.training.miniBatchSize, memoryBudget: session.memoryBudget)
+            world: session.world, sourceLengths: lengths.sources, targetLengths: lengths.targets,
+            peakTokens: lengths.peaks, miniBatchSize: session.experiment.training.miniBatchSize,
+            memoryBudget: session.memoryBudget)
+    }
+
+    /// Reads a profile that was measured before, for this run's order of samples. Collective over the world.
+    ///
+    /// - Throws: when it is of another model, technique or data, or of other machines than those that run now.
+    private static func profile(readFrom path: String, _ session: Session) throws -> Profile {
+        let hosts = try HostDescription.gather(session.world)
+        let lengths = try Lengths(session)
+        let bytes = try session.world.fromRoot {
+            let profile = try Profile(JSONReader(JSONValue(contentsOf: path), file: path))
+            try profile.check(session.experiment, session.modelConfiguration)
+            try profile.check(hosts)
+            guard profile.sampleCount == nil || profile.sampleCount == lengths.sources.count else {
+                throw Failure.configuration(
+                    "profile: expected the \(lengths.sources.count) samples of \(session.experiment.task.train), found "
+                        + "\(profile.sampleCount!)")
+            }
+            return Array(try profile.with(peakTokens: lengths.peaks).json.text().utf8)
+        }
+        return try Profile(JSONReader(JSONValue(parsing: bytes, file: path), file: path))
+    }
+
+    /// How long the samples of a run are.
+    private struct Lengths {
+        let sources: [Int]
+        /// Of a decoder-only model, the rows that a language model's head reads.
+        let targets: [Int]
+        let peaks: [TokenCounts]
+
+        init(_ session: Session) throws {
+            let dataset = session.train!
+            let family = session.model.family
+            let builder = try session.builder(dataset)
+            func lengths(_ stack: StackKind) -> [Int] {
+                (0..<dataset.count).map { builder.tokenCount($0, stack) }
+            }
+            let experiment = session.experiment
+            sources = lengths(family.stacks[0].kind)
+            targets =
+                family.stacks.count > 1
+                ? lengths(.decoder)
+                : session.headKind == .languageModel
+                    ? (0..<dataset.count).map { builder.termCount([$0]) } : []
+            peaks = PeakTokens.find(
+                session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
+                // Later epochs of a cached run do not pass through the stages.
+                epochs:
+                    1...(experiment.fillsCache(sampleCount: dataset.count)
+                    ? 1 : experiment.training.epochs), sources: sources, targets: targets)
+        }
     }
 
     /// Chooses. Collective over the world; the result is the same on every rank.
@@ -58,7 +92,11 @@ public enum PlanChooser {
     /// - Throws: when no plan is feasible, or the given one does not fit the model, the world or the mini-batch.
     static func choose(_ session: Session) throws -> Choice {
         let experiment = session.experiment
-        let profile = experiment.parallelism.system == .plan ? nil : try profile(session)
+        let profile =
+            experiment.parallelism.system == .plan
+            ? nil
+            : try experiment.parallelism.profile.map { try Self.profile(readFrom: $0, session) }
+                ?? Self.profile(session)
         let layerCount = session.model.family.plannerLayers.count
         let size = experiment.training.miniBatchSize
         let worldSize = session.world.size
@@ -116,5 +154,12 @@ extension Profile {
         return try Profile(
             devices: budgeted, layers: layers, links: links, meanTokens: meanTokens,
             sampleCount: sampleCount, peakTokens: peakTokens)
+    }
+
+    /// The profile with what another order of the samples brings together.
+    fileprivate func with(peakTokens: [TokenCounts]) throws -> Profile {
+        try Profile(
+            devices: devices, layers: layers, links: links, meanTokens: meanTokens, sampleCount: sampleCount,
+            peakTokens: peakTokens)
     }
 }

@@ -152,6 +152,46 @@ import TextData
         #expect(try RunLog("\(workshop.path)/run").events("step").count == 2)
     }
 
+    @Test("a run plans from a profile of the same machines, model and data, and refuses any other")
+    func profileReuse() throws {
+        let workshop = try Workshop()
+        let profile = "\(workshop.path)/profile.json"
+        let measured = try workshop.run(
+            ranks: 2, ["profile", workshop.experiment, "--set", "parallelism={}", "--out", profile])
+        try #require(measured.status == 0, "\(measured.errors)")
+        func train(ranks: Int, _ path: String, _ settings: [String] = []) throws -> Outcome {
+            try workshop.run(
+                ranks: ranks,
+                ["train", workshop.experiment, "--overwrite"]
+                    + Workshop.arguments(
+                        [#"parallelism={"profile": "\#(path)"}"#, "training.max_steps=2"] + settings))
+        }
+        let outcome = try train(ranks: 2, profile)
+        try #require(outcome.status == 0, "\(outcome.errors)")
+        let used = try JSONValue(contentsOf: "\(workshop.path)/run/profile.json")
+        #expect(try used["devices"] == JSONValue(contentsOf: profile)["devices"])
+
+        let elsewhere = "\(workshop.path)/elsewhere.json"
+        let text = String(decoding: try workshop.read("profile.json"), as: UTF8.self)
+        let host = try #require(used["devices"]?.array?[1]["host"]?.string)
+        try workshop.write(
+            text.replacingOccurrences(of: "\"host\": \"\(host)\"", with: "\"host\": \"board\""),
+            to: "elsewhere.json")
+        for (ranks, path, settings, message) in [
+            (4, profile, [], "profile: expected 4 devices, one for each rank of this run, found 2"),
+            (2, elsewhere, [], "profile: rank 0: expected \(host), which runs it now, found board"),
+            (2, profile, ["task.train_limit=45"], "profile: expected the 45 samples of "),
+            (
+                2, profile, [#"technique={"kind": "full"}"#, "cache={}"],
+                "profile: layer 0 (embedding): expected "
+            ),
+            (2, profile, ["parallelism.system=plan", "parallelism.plan={}"], "needs no profile"),
+        ] as [(Int, String, [String], String)] {
+            let refused = try train(ranks: ranks, path, settings)
+            #expect(refused.status == 2 && refused.errors.contains(message), "\(refused.errors)")
+        }
+    }
+
     @Test("runs do not overwrite each other, and train need not be said")
     func runsDoNotOverwriteEachOtherAndTrainNeedNotBeSaid() throws {
         let workshop = try Workshop()

@@ -111,12 +111,18 @@ extension Experiment.Training {
 
 extension Experiment.Parallelism {
     fileprivate init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["system", "plan", "planner"])
+        let object = try reader.object(keys: ["system", "plan", "planner", "profile"])
         if let value = object.optional("system") {
             system = System(rawValue: try value.choice(System.allCases.map(\.rawValue)))!
         }
         if let value = object.optional("planner") {
             planner = PlannerKind(rawValue: try value.choice(PlannerKind.allCases.map(\.rawValue)))!
+        }
+        if let value = object.optional("profile") {
+            profile = try value.string()
+            guard system != .plan else {
+                throw value.failure(expected: "null where system is \"plan\", which needs no profile")
+            }
         }
         guard system == .plan else {
             if let value = object.optional("plan") {

@@ -21,6 +21,7 @@ extension Experiment {
                     ("system", .string(parallelism.system.rawValue)),
                     ("plan", parallelism.plan?.value ?? .null),
                     ("planner", .string(parallelism.planner.rawValue)),
+                    ("profile", parallelism.profile.map(JSONValue.string) ?? .null),
                 ])
             ),
             (

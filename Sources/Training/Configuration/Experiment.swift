@@ -48,6 +48,8 @@ public struct Experiment: Sendable {
         /// For `plan`: what `plan.json` holds, with its place for errors.
         public var plan: JSONReader?
         public var planner = PlannerKind.exact
+        /// A `profile.json` to plan from; nil measures.
+        public var profile: String?
     }
 
     public struct Device: Sendable {

@@ -8,7 +8,9 @@ extension Profile {
     /// names and parameters of all layers but the head, whose size depends on the task's labels.
     ///
     /// - Throws: a configuration failure that names the layer, what was expected and what was found.
-    public func check(_ experiment: Experiment) throws {
+    ///
+    /// - Parameter read: the model's configuration where the data has been read; the head is then checked as well.
+    public func check(_ experiment: Experiment, _ read: StageModel.Configuration? = nil) throws {
         let family = try readModelFamily(directory: experiment.model.path)
         let expected = family.plannerLayers
         let model = experiment.model.path
@@ -16,14 +18,15 @@ extension Profile {
             throw Failure.configuration(
                 "profile: expected the \(expected.count) layers of \(model), found \(layers.count)")
         }
-        let configuration = StageModel.Configuration(
-            technique: experiment.technique, head: .regression, pooling: .cls)
+        let configuration =
+            read
+            ?? StageModel.Configuration(technique: experiment.technique, head: .regression, pooling: .cls)
         for (index, (layer, profiled)) in zip(expected, layers).enumerated() {
             guard layer.name == profiled.name else {
                 throw Failure.configuration(
                     "profile: layer \(index): expected \(layer.name), as in \(model), found \(profiled.name)")
             }
-            guard !layer.steps.contains(.head) else { continue }
+            guard read != nil || !layer.steps.contains(.head) else { continue }
             let (trainable, frozen) = try StageModel.inventory(family, configuration, steps: layer.steps)
             func bytes(_ declarations: [ParameterBucket.Declaration]) -> Int {
                 declarations.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
@@ -38,6 +41,29 @@ extension Profile {
                 throw Failure.configuration(
                     "profile: layer \(index) (\(layer.name)): expected \(bytes(trainable)) bytes that "
                         + "\(experiment.technique.kind) trains, found \(profiled.trainableBytes)")
+            }
+        }
+    }
+
+    /// Checks that the profile is of the machines that run now, in the order of their ranks.
+    ///
+    /// - Throws: a configuration failure that names the rank, what was expected and what was found.
+    public func check(_ hosts: [HostDescription]) throws {
+        guard devices.count == hosts.count else {
+            throw Failure.configuration(
+                "profile: expected \(hosts.count) devices, one for each rank of this run, found \(devices.count)"
+            )
+        }
+        for (device, host) in zip(devices, hosts) {
+            guard device.host == host.host else {
+                throw Failure.configuration(
+                    "profile: rank \(device.rank): expected \(host.host), which runs it now, found \(device.host)"
+                )
+            }
+            guard device.blasCore == host.blasCore else {
+                throw Failure.configuration(
+                    "profile: rank \(device.rank) (\(host.host)): expected the BLAS core type \(host.blasCore), as now, "
+                        + "found \(device.blasCore)")
             }
         }
     }
