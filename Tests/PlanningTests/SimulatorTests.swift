@@ -37,6 +37,34 @@ struct SimulatorTests {
         #expect(abs(result.bubbleFraction - (1 - 6 / 10.6)) < 1e-12)
     }
 
+    @Test("ranks that share a core are faster while the other waits, drawn by hand")
+    func sharedCore() throws {
+        var profile = try Profiles.twoDevices()
+        profile = try Profile(
+            devices: profile.devices.map {
+                var device = $0
+                (device.host, device.coreCount) = ("one", 1)
+                return device
+            }, layers: profile.layers, links: profile.links, meanTokens: profile.meanTokens)
+        let plan = Plan(
+            stages: [
+                StagePlan(layers: 0..<1, ranks: [0], share: [1]),
+                StagePlan(layers: 1..<3, ranks: [1], share: [1]),
+            ], microBatchCount: 2)
+        // The profile's 1 s and 2 s are of two ranks at work; alone they are 0.5 s and 1 s. Both compute from 3.6 to 5.4: rank 1
+        // has 0.9 s of its own left of B1, and rank 0 then 0.1 s of B0.
+        let result = simulate(profile, plan)
+        #expect(abs(result.stepSeconds - 7) < 1e-12)
+        for (rank, name, start, seconds) in [
+            (0, "F0", 0, 0.5), (0, "F1", 0.5, 0.5), (1, "F0", 1.5, 0.5), (1, "B0", 2, 1), (1, "F1", 3, 0.5),
+            (1, "B1", 3.5, 1.9), (0, "B0", 3.6, 1.9), (0, "B1", 6, 1),
+        ] {
+            let span = result.spans.first { $0.rank == rank && $0.lane == .compute && $0.name == name }
+            #expect(abs((span?.start ?? .infinity) - start) < 1e-12, "\(name) of rank \(rank)")
+            #expect(abs((span?.seconds ?? .infinity) - seconds) < 1e-12, "\(name) of rank \(rank)")
+        }
+    }
+
     @Test("data parallelism waits for the slower rank, then sums the gradients")
     func dataParallelByHand() throws {
         let profile = try Profiles.twoDevices()

@@ -76,7 +76,9 @@ public struct AnalyticModel: Sendable {
         let sizes = [1, 1 << 16]
         let devices = cluster.devices.enumerated().map { rank, device in
             DeviceProfile(
-                rank: rank, host: device.name, coreCount: 1, memoryBytes: device.memoryBudgetBytes ?? 1 << 40,
+                // Every device is a host of its own, whatever its name.
+                rank: rank, host: device.name, coreCount: cluster.devices.count,
+                memoryBytes: device.memoryBudgetBytes ?? 1 << 40,
                 memoryBudgetBytes: device.memoryBudgetBytes, blasCore: "analytic", microBatchSizes: sizes,
                 layers: layers.map { layer in
                     func times(_ operations: Double, _ side: Double, launches: Double) -> [Double] {

@@ -1,7 +1,8 @@
 /// Plays a plan's mini-batch: every rank interprets the action list that the runtime would, with durations
 /// from a profile.
 ///
-/// - Computing: a rank's layers over its share, one action at a time.
+/// - Computing: a rank's layers over its share, one action at a time; ranks of a host with fewer cores than ranks share
+///   them (`SharedProcessor`).
 /// - Transfers: each rank sends every rank of the neighbouring stage the rows that both hold, without
 ///   blocking: sending overlaps with computing. A rank sends one message at a time and receives one at a
 ///   time, in the order in which they were sent; both directions at once.
@@ -24,7 +25,7 @@ public struct Simulator: Sendable {
     /// Simulates one mini-batch of a plan that is valid for the profile.
     public func run(_ plan: Plan) -> Simulation {
         var state = State(profile, stageCosts, costs, plan)
-        while let next = state.next() { state.perform(next) }
+        while state.advance() {}
         precondition(state.isDone, "the schedule of the plan never ends: a rank waits for what nobody sends")
         return state.result
     }
@@ -57,9 +58,13 @@ public struct Simulator: Sendable {
         var receivesUntil = 0.0
         var inFlight = 0
         var peakInFlight = 0
+        /// The shared processor that it computes on; nil with a core of its own.
+        var processor: Int?
         /// Whether it has told its group that it stands before the all-reduce.
         var waitsForGroup = false
         var isReady = false
+        /// Whether it is at an action on a shared processor.
+        var computes = false
     }
 
     fileprivate struct State {
@@ -70,6 +75,7 @@ public struct Simulator: Sendable {
         private var workers: [Worker] = []
         private var spans: [Simulation.Span] = []
         private var groupArrivals: [Int]
+        private var processors: [SharedProcessor] = []
         private var ready = TimeQueue()
 
         init(_ profile: Profile, _ stageCosts: StageCosts, _ costs: any StepCosts, _ plan: Plan) {
@@ -97,6 +103,7 @@ public struct Simulator: Sendable {
                 }
             }
             connect()
+            shareProcessors()
             for index in workers.indices { enqueue(index) }
         }
 
@@ -142,19 +149,47 @@ public struct Simulator: Sendable {
             }
         }
 
+        private mutating func shareProcessors() {
+            for (host, ranks) in Dictionary(grouping: profile.devices, by: \.host) {
+                let coreCount = ranks.map(\.coreCount).max()!
+                guard coreCount < ranks.count else { continue }
+                for index in workers.indices where profile.devices[workers[index].rank].host == host {
+                    workers[index].processor = processors.count
+                }
+                processors.append(SharedProcessor(coreCount: coreCount, rankCount: ranks.count))
+            }
+        }
+
         var isDone: Bool { workers.allSatisfy { $0.position == $0.actions.count } }
 
-        /// Takes the worker whose next action can begin first; nil when none can.
-        mutating func next() -> Int? {
-            guard let index = ready.popFirst() else { return nil }
+        /// Does what comes next: somebody ends computing on a shared processor, or begins an action.
+        ///
+        /// - Returns: false when nobody can go on.
+        mutating func advance() -> Bool {
+            var end: (processor: Int, worker: Int, time: Double)?
+            for (index, processor) in processors.enumerated() {
+                if let first = processor.firstEnd, first.time < end?.time ?? .infinity {
+                    end = (index, first.worker, first.time)
+                }
+            }
+            if let end, end.time <= ready.firstTime ?? .infinity {
+                processors[end.processor].end()
+                finish(end.worker, at: end.time)
+                enqueue(end.worker)
+                return true
+            }
+            guard let index = ready.popFirst() else { return false }
             workers[index].isReady = false
-            return index
+            perform(index)
+            return true
         }
 
         /// Queues a worker whose next action can begin. What it waits for has then arrived, so its time
         /// stays.
         private mutating func enqueue(_ index: Int) {
-            guard !workers[index].isReady, let time = startOfNext(index) else { return }
+            guard !workers[index].isReady, !workers[index].computes, let time = startOfNext(index) else {
+                return
+            }
             workers[index].isReady = true
             ready.insert(index, at: time)
         }
@@ -174,7 +209,7 @@ public struct Simulator: Sendable {
             }
         }
 
-        mutating func perform(_ index: Int) {
+        private mutating func perform(_ index: Int) {
             let action = workers[index].actions[workers[index].position]
             let start = startOfNext(index)!
             switch action {
@@ -184,10 +219,10 @@ public struct Simulator: Sendable {
             case .forward:
                 workers[index].inFlight += 1
                 workers[index].peakInFlight = max(workers[index].peakInFlight, workers[index].inFlight)
-                compute(index, action, workers[index].forwardSeconds)
+                compute(index, workers[index].forwardSeconds)
             case .backward:
                 workers[index].inFlight -= 1
-                compute(index, action, workers[index].backwardSeconds)
+                compute(index, workers[index].backwardSeconds)
             case .sendForward(let m):
                 for peer in workers[index].toNext {
                     let end = send(from: index, peer, action)
@@ -208,17 +243,32 @@ public struct Simulator: Sendable {
             case .allReduceGradients: arrive(index)
             case .optimizerStep:
                 compute(
-                    index, action,
+                    index,
                     costs.optimizerSeconds(plan.stages[workers[index].stage], member: workers[index].member))
             }
             enqueue(index)
         }
 
-        private mutating func compute(_ index: Int, _ action: PipelineAction, _ seconds: Double) {
-            if seconds > 0 { record(workers[index].rank, .compute, action, workers[index].clock, seconds) }
-            workers[index].clock += seconds
-            workers[index].busySeconds += seconds
+        private mutating func compute(_ index: Int, _ seconds: Double) {
+            guard let processor = workers[index].processor, seconds > 0 else {
+                return finish(index, at: workers[index].clock + seconds)
+            }
+            workers[index].computes = true
+            processors[processor].begin(index, seconds: seconds, at: workers[index].clock)
+        }
+
+        /// Ends the action that a worker computes.
+        private mutating func finish(_ index: Int, at end: Double) {
+            let start = workers[index].clock
+            if end > start {
+                record(
+                    workers[index].rank, .compute, workers[index].actions[workers[index].position], start,
+                    end - start)
+            }
+            workers[index].clock = end
+            workers[index].busySeconds += end - start
             workers[index].position += 1
+            workers[index].computes = false
         }
 
         /// Queues one message; returns when it has arrived.
@@ -288,6 +338,8 @@ private struct TimeQueue {
             child = (child - 1) / 2
         }
     }
+
+    var firstTime: Double? { entries.first?.time }
 
     mutating func popFirst() -> Int? {
         guard let first = entries.first else { return nil }

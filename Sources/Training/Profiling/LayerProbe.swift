@@ -8,7 +8,7 @@ import TensorCore
 /// Forward is the backbone's layer and, where there is one, the side network's advance past it, as in epoch 1; backward
 /// goes through what the technique differentiates. The head's forward includes the loss.
 final class LayerProbe {
-    /// What one pass took and held.
+    /// What one pass took and held; its seconds are of processor time.
     struct Pass {
         var forwardSeconds: Double
         var backwardSeconds: Double
@@ -33,14 +33,21 @@ final class LayerProbe {
     private let configuration: StageModel.Configuration
     private let dropout: Double
     private let seed: UInt64
+    private let clock: () -> Double
     private let ledger = Ledger()
+    /// Seconds that all passes took, by the wall's clock and by the one that times them.
+    private(set) var wallSeconds = 0.0
+    private(set) var processorSeconds = 0.0
 
-    /// - Parameter dropout: the probability in the side network; 0 for none.
+    /// - Parameters:
+    ///   - dropout: the probability in the side network; 0 for none.
+    ///   - isThreaded: whether BLAS computes on more threads than the calling one, whose clock then says nothing.
     /// - Throws: when the side network cannot be built for the family.
     init(
         _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration,
-        dropout: Double, seed: UInt64
+        dropout: Double, seed: UInt64, isThreaded: Bool
     ) throws {
+        clock = isThreaded ? { MonotonicClock.seconds } : { ThreadClock.seconds }
         self.family = family
         self.layer = layer
         isBehindTrained = try Self.isBehindTrained(layer, family, configuration)
@@ -147,16 +154,19 @@ final class LayerProbe {
         let input = isBehindTrained ? input.map(withLeaves) : input
         ledger.resetPeaks()
         let before = liveBytes
-        let forwardStart = MonotonicClock.seconds
+        let (wallStart, forwardStart) = (MonotonicClock.seconds, clock())
         let (state, loss) = forward(batch, input)
-        let forwardSeconds = MonotonicClock.seconds - forwardStart
+        let forwardSeconds = clock() - forwardStart
         let roots =
             loss == nil
             ? state.tensors(of: configuration.technique.gradientLane).filter { $0.node != nil } : []
         let seeds = roots.map { random($0.rows, $0.columns, .gradients) }
-        let backwardStart = MonotonicClock.seconds
+        let backwardStart = clock()
         if let loss { loss.backward() } else { TensorCore.backward(from: roots, seeds: seeds) }
-        let backwardSeconds = MonotonicClock.seconds - backwardStart
+        let end = clock()
+        let backwardSeconds = end - backwardStart
+        wallSeconds += MonotonicClock.seconds - wallStart
+        processorSeconds += end - forwardStart
         let used = ledger.peakTotalBytes - before
         // The input and the result belong to a pass until its end, as they do in training.
         return withExtendedLifetime((input, state)) {

@@ -14,24 +14,29 @@ public struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
     private let dropout: Double
+    private let threadCount: Int
     private let seed: UInt64
 
     /// - Parameters:
     ///   - dropout: the probability in the side network during training; 0 for none.
+    ///   - threadCount: of a BLAS call.
     public init(
         family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0,
-        seed: UInt64 = 0
+        threadCount: Int = 1, seed: UInt64 = 0
     ) {
         self.family = family
         self.model = model
         self.dropout = dropout
+        self.threadCount = threadCount
         self.seed = seed
     }
 
     /// Measures, and returns the same profile on every rank.
     ///
     /// Collective; all arguments but the memory budget are the same on every rank. All ranks measure at the same time,
-    /// as they will train. Times are medians, levelled so that more samples never take less.
+    /// as they will train. Times are medians of processor time, levelled so that more samples never take less, times what the
+    /// wall's clock showed for it in all: where ranks share cores, or a limit lets a process run for a part of every tenth of
+    /// a second, few passes are interrupted, but for long.
     ///
     /// - Parameters:
     ///   - sourceLengths: tokens of each sample's input, of all samples or of some that stand for them.
@@ -59,11 +64,17 @@ public struct Profiler: Sendable {
             measured[kind] = measurement
         }
         let links = try LinkProbe.measure(world)
+        let neighbours = try world.allGather(Array(host.host.utf8)).count { $0 == Array(host.host.utf8) }
+        // Not every rank of a shared host computes at every moment of the measurement, but in training it may.
+        let slowdown = max(
+            Double(neighbours) / Double(host.coreCount),
+            measured.values.reduce(0) { $0 + $1.wallSeconds }
+                / measured.values.reduce(0) { $0 + $1.processorSeconds })
         let device = DeviceProfile(
             rank: world.rank, host: host.host, coreCount: host.coreCount,
             memoryBytes: host.availableMemoryBytes, memoryBudgetBytes: memoryBudget, blasCore: host.blasCore,
             microBatchSizes: sizes,
-            layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count) })
+            layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count, slowdown: slowdown) })
         let layers = try layerProfiles(kinds.map { measured[$0]! }, sizes: sizes, lengths.mean)
         return try Self.share(
             device, layers, links, lengths.mean, sampleCount: sourceLengths.count, peakTokens, world)
@@ -110,13 +121,15 @@ public struct Profiler: Sendable {
         let parameterBytes: Int
         let trainableBytes: Int
         var passes: [LayerProbe.Pass] = []
+        var wallSeconds = 0.0
+        var processorSeconds = 0.0
 
-        func times(sizeCount: Int) -> LayerTimes {
-            LayerTimes(
-                forwardSeconds: TimingStatistics.nonDecreasing(
-                    passes.prefix(sizeCount).map(\.forwardSeconds)),
-                backwardSeconds: TimingStatistics.nonDecreasing(
-                    passes.prefix(sizeCount).map(\.backwardSeconds)))
+        func times(sizeCount: Int, slowdown: Double) -> LayerTimes {
+            func seconds(_ pass: (LayerProbe.Pass) -> Double) -> [Double] {
+                TimingStatistics.nonDecreasing(passes.prefix(sizeCount).map { pass($0) * slowdown })
+            }
+            return LayerTimes(
+                forwardSeconds: seconds(\.forwardSeconds), backwardSeconds: seconds(\.backwardSeconds))
         }
     }
 
@@ -125,7 +138,10 @@ public struct Profiler: Sendable {
         _ layer: PlannerLayer, _ lengths: SampleLengths, _ sizes: [Int], limit: Int,
         _ world: borrowing Communicator
     ) throws -> MeasuredLayer {
-        let probe = try world.agree { try LayerProbe(layer, family, model, dropout: dropout, seed: seed) }
+        let probe = try world.agree {
+            try LayerProbe(
+                layer, family, model, dropout: dropout, seed: seed, isThreaded: threadCount > 1)
+        }
         var result = MeasuredLayer(parameterBytes: probe.parameterBytes, trainableBytes: probe.trainableBytes)
         for (index, size) in sizes.enumerated() {
             // Bytes grow in proportion to the samples; that weights do not makes this an upper bound.
@@ -136,6 +152,7 @@ public struct Profiler: Sendable {
                 try probe.measure(
                     lengths.microBatch(of: size), head: model.head, seconds: Self.secondsPerSize))
         }
+        (result.wallSeconds, result.processorSeconds) = (probe.wallSeconds, probe.processorSeconds)
         return result
     }
 
