@@ -103,10 +103,8 @@ struct StageMemory: Sendable {
         let atWork = max(
             running + one(.either) * messages.running,
             (recompute ? 0 : kept) + one(.either) * (packed + messages.waiting))
-        // One micro-batch's rows of the cache are filled while another's are written.
-        let queued =
-            Double(min(2, microBatch.count)) * one(.either)
-            * (cacheSums[layers.upperBound] - cacheSums[layers.lowerBound])
+        // One micro-batch's rows of the cache are filled while those of another, perhaps of the last mini-batch, are written.
+        let queued = 2 * one(.either) * (cacheSums[layers.upperBound] - cacheSums[layers.lowerBound])
         return resident + Int((all(.either) * input + keptByOthers + atWork + queued).rounded(.up))
     }
 

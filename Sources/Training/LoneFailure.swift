@@ -16,6 +16,8 @@ public enum LoneFailure {
         let place =
             isAlone
             ? "" : "rank \(MPIEnvironment.rankBeforeInitialization) (\(MPIEnvironment.processorName)): "
+        // Ranks that fail together would all speak: the lowest has the word, and ends the others before their turn.
+        usleep(UInt32(min(MPIEnvironment.rankBeforeInitialization, 20)) * 100_000)
         let line = Array("pac-mpi: \(place)\(failure.message)\n".utf8)
         // A reader that went away is no reason to stay.
         _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress!, $0.count) }

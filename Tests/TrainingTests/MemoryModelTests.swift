@@ -12,8 +12,11 @@ import Testing
         // Data parallelism alone for one half, a stage for each rank for the other.
         let place = TechniqueEqualityTests.techniques.firstIndex(of: technique)! + subject.layerCount
         let system = ["eddl", "eco_fl"][place % 2]
+        // A later epoch from the cache lets the first one fill it.
+        let caches = technique.contains("parallel_adapters") && !technique.contains("linear")
         let settings = [
-            "technique=\(technique)", "training.epochs=1", "training.dropout=0.1", "task.validation=null",
+            "technique=\(technique)", "training.epochs=\(caches ? 2 : 1)", "training.dropout=0.1",
+            "task.validation=null",
             "parallelism.system=\"\(system)\"", "parallelism.plan=null", "training.micro_batch_count=2",
             "training.mini_batch_size=16",
         ]
@@ -32,8 +35,10 @@ import Testing
             let bytes = expected.memoryBytes.max()!
             let ratio = Double(bytes) / Double(measured)
             // Attention's scores grow with the square of the length, which the profile's samples of mean length do not show:
-            // hence 0.98.
-            #expect(ratio >= 0.98 && ratio <= 1.21, "\(system), \(stage): \(bytes) for \(measured)")
+            // hence 0.98. How many rows wait for the disk depends on the disk.
+            #expect(
+                ratio >= 0.98 && ratio <= (caches ? 1.3 : 1.21),
+                "\(system), \(stage): \(bytes) for \(measured)")
         }
     }
 }
