@@ -106,8 +106,9 @@ public final class StageModel {
     /// Runs the stage's steps on a micro-batch.
     ///
     /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b that the side
-    ///   network reads as it is made, with its stack and layer number (0 for the embedding). From the second token of a generation on, `state` is the
-    ///   result for the token before: it holds the encoder's output, and the encoder's steps are passed over.
+    ///   network reads as it is made, with its stack and layer number (0 for the embedding). From the second token of a
+    ///   generation on, `state` is the result for the token before: it holds the encoder's output, and the encoder's steps
+    ///   are passed over.
     public func forward(
         _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
         caches: StageCaches? = nil, onActivation: ((StackKind, Int, Tensor) -> Void)? = nil

@@ -1,4 +1,5 @@
-/// Improves a draft by small changes, each of which is kept if it makes F smaller, until none does or the allowance is spent.
+/// Improves a draft by small changes, each of which is kept if it makes F smaller, until none does or the allowance is
+/// spent.
 struct DraftRefinement {
     /// What may change.
     struct Freedom {
@@ -47,7 +48,8 @@ struct DraftRefinement {
         return true
     }
 
-    /// Shifts neighbouring boundaries together by one layer: a layer wanders from one stage to another through those between.
+    /// Shifts neighbouring boundaries together by one layer: a layer wanders from one stage to another through those
+    /// between.
     private mutating func moveBounds() -> Bool {
         var improved = false
         for first in 1..<max(best.stageCount, 1) {

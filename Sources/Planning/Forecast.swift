@@ -1,7 +1,7 @@
 /// What a run under a plan will take, beyond one step: epochs, and the memory and disk of each device.
 ///
-/// Epochs from the cache are not profiled, so theirs is a lower bound: waits for other ranks and for the disk come on top. A layer's backward is that of what is trained, which for a cacheable technique is
-/// the side network alone; its forward takes about half as long, so 1.5 backwards are a layer's pass from the cache.
+/// Epochs from the cache are not profiled, so theirs is a lower bound, by `Profile.cachedSpeeds`: waits for other ranks and
+/// for the disk come on top.
 public struct Forecast: Sendable, Equatable {
     public struct Device: Sendable, Equatable {
         public var rank: Int
@@ -9,6 +9,8 @@ public struct Forecast: Sendable, Equatable {
         public var stage: Int?
         /// Peak bytes with the backbone; 0 without a stage.
         public var memoryBytes: Int
+        /// Peak bytes from the cache, once redistribution, which takes what the budget leaves, is over; 0 without a cache.
+        public var cachedMemoryBytes: Int
         /// Bytes of cache on its disk, after the first epoch and after redistribution; 0 without a cache.
         public var firstDiskBytes: Double
         public var cachedDiskBytes: Double
@@ -22,55 +24,40 @@ public struct Forecast: Sendable, Equatable {
     public var cachedEpochSeconds: Double?
     public var totalSeconds: Double
 
-    /// - Parameters:
-    ///   - caches: whether epochs after the first run from the cache.
     /// - Returns: nil when the profile does not say how many samples there are, or nothing was predicted of the plan.
-    public init?(_ plan: Plan, _ profile: Profile, epochs: Int, caches: Bool) {
+    public init?(_ plan: Plan, _ costs: StageCosts, epochs: Int) {
+        let profile = costs.profile
         guard let sampleCount = profile.sampleCount, let predicted = plan.predicted else { return nil }
         let size = plan.miniBatchSize
         let steps = Double((sampleCount + size - 1) / size)
         stepSeconds = predicted.stepSeconds
         epochSeconds = steps * predicted.stepSeconds
-        let speeds = profile.cachedSpeeds
-        let allSpeeds = speeds.reduce(0, +)
         let layers = profile.layers
-        func diskBytes(_ range: Range<Int>) -> Double {
-            layers[range].reduce(0) { $0 + $1.cacheBytesPerSample } * Double(sampleCount)
+        let caches = costs.cachedPeakBytes(share: 0) != nil
+        func diskBytes(_ range: Range<Int>, _ part: Double) -> Double {
+            caches ? layers[range].reduce(0) { $0 + $1.cacheBytesPerSample } * Double(sampleCount) * part : 0
         }
+        let shares = plan.cacheShares(profile)
         devices = profile.devices.map { device in
-            let stage = plan.stageIndex(ofRank: device.rank)
-            var memory = 0
-            var first = 0.0
-            if let stage {
-                let part = plan.stages[stage]
-                let position = part.ranks.firstIndex(of: device.rank)!
-                memory = predicted.stages[stage].memoryBytes[position]
-                first = diskBytes(part.layers) * Double(part.share[position]) / Double(plan.microBatchSize)
+            let share = shares[device.rank]
+            var result = Device(
+                rank: device.rank, stage: plan.stageIndex(ofRank: device.rank), memoryBytes: 0,
+                cachedMemoryBytes: costs.cachedPeakBytes(share: share) ?? 0, firstDiskBytes: 0,
+                cachedDiskBytes: diskBytes(layers.indices, Double(share) / Double(size)))
+            if let index = result.stage {
+                let stage = plan.stages[index]
+                let position = stage.ranks.firstIndex(of: device.rank)!
+                result.memoryBytes = predicted.stages[index].memoryBytes[position]
+                result.firstDiskBytes = diskBytes(
+                    stage.layers, Double(stage.share[position]) / Double(plan.microBatchSize))
             }
-            return Device(
-                rank: device.rank, stage: stage, memoryBytes: memory, firstDiskBytes: caches ? first : 0,
-                cachedDiskBytes: caches ? diskBytes(layers.indices) * speeds[device.rank] / allSpeeds : 0)
+            return result
         }
         if caches {
-            // Every device takes samples in proportion to its speed: all are busy for the same time.
-            let trainable = layers.reduce(0) { $0 + $1.trainableBytes }
-            let everyone = StageCosts(profile: profile).allReduceSeconds(
-                layers: layers.indices, ranks: profile.devices.map(\.rank))
-            cachedEpochSeconds = steps * (Double(size) / allSpeeds + (trainable > 0 ? everyone : 0))
+            let slowest = zip(shares, profile.cachedSpeeds).reduce(0.0) { max($0, Double($1.0) / $1.1) }
+            let everyone = costs.allReduceSeconds(layers: layers.indices, ranks: profile.devices.map(\.rank))
+            cachedEpochSeconds = steps * (slowest + everyone)
         }
         totalSeconds = epochSeconds + Double(epochs - 1) * (cachedEpochSeconds ?? epochSeconds)
-    }
-}
-
-extension Profile {
-    /// Samples a second that each device trains from the cache, by the reading of `Forecast`.
-    public var cachedSpeeds: [Double] {
-        devices.map { device in
-            let size = device.microBatchSizes[device.microBatchSizes.count - 1]
-            let seconds = layers.indices.reduce(0.0) {
-                $0 + 1.5 * backwardSeconds(device: device.rank, layer: $1, samples: Double(size))
-            }
-            return Double(size) / max(seconds, 1e-9)
-        }
     }
 }

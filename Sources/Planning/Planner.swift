@@ -24,8 +24,8 @@ public struct Planner: Sendable {
     public enum Freedom: Sendable {
         /// Reorder them, leave some out, give them uneven shares, let them recompute.
         case all
-        /// Use all of them in their given order with even shares, as the paper's recursion does. The recursion then minimises
-        /// the slowest stage or link for each S and M, and `LatencyEstimate.bottleneck` chooses among these.
+        /// Use all of them in their given order with even shares, as the paper's recursion does. The recursion then
+        /// minimises the slowest stage or link for each S and M, and `LatencyEstimate.bottleneck` chooses among these.
         case givenOrder
     }
 
@@ -49,8 +49,9 @@ public struct Planner: Sendable {
     ///   - microBatchCount: M; nil searches every divisor of the mini-batch size.
     ///   - ranks: the ordered set D that the plan may use; nil for every rank of the profile.
     ///   - stageCounts: the numbers of stages to consider; nil for 1 to the number of ranks.
-    /// - Throws: a configuration failure when M does not divide the mini-batch size, when the paper's recursion is asked for
-    ///   more than its tables can hold, or when no plan is feasible; then it says for each number of stages what is missing.
+    /// - Throws: a configuration failure when M does not divide the mini-batch size, when the paper's recursion is asked
+    ///   for more than its tables can hold, or when no plan is feasible; then it says for each number of stages what is
+    ///   missing.
     public func plan(
         miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
         stageCounts: ClosedRange<Int>? = nil

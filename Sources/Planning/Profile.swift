@@ -12,14 +12,16 @@ public struct Profile: Sendable, Equatable {
     public let meanTokens: TokenCounts
     /// Samples that an epoch trains on; nil when the profile does not say.
     public let sampleCount: Int?
-    /// The most tokens that 1, 2, ... neighbouring slots of a mini-batch hold in the run; empty when only the mean is known.
+    /// The most tokens that 1, 2, ... neighbouring slots of a mini-batch hold in the run; empty when only the mean is
+    /// known.
     public let peakTokens: [TokenCounts]
 
     private let linkIndex: [Int]
 
     /// Checks that the parts belong together.
     ///
-    /// - Throws: a configuration failure that names the device, layer or pair of ranks, what was expected and what was found.
+    /// - Throws: a configuration failure that names the device, layer or pair of ranks, what was expected and what was
+    ///   found.
     public init(
         devices: [DeviceProfile], layers: [LayerProfile], links: [LinkProfile], meanTokens: TokenCounts,
         sampleCount: Int? = nil, peakTokens: [TokenCounts] = []
@@ -162,8 +164,8 @@ public struct LayerProfile: Sendable, Equatable {
     public var forwardBytesPerToken: TokenCounts
     /// The gradient that comes back for each token.
     public var backwardBytesPerToken: TokenCounts
-    /// Bytes kept from forward to backward for one sample of mean length, without the layer's input and, unless backward needs
-    /// it, its result.
+    /// Bytes kept from forward to backward for one sample of mean length, without the layer's input and, unless backward
+    /// needs it, its result.
     public var savedBytesPerSample: Double
     /// Bytes of the layer's input that backward needs, for one sample of mean length.
     public var heldInputBytesPerSample: Double

@@ -2,6 +2,12 @@ import Support
 
 /// Makes and reads the action lists that the runtime interprets; as text, tests compare them.
 public enum Schedule {
+    /// Receives that a rank posts ahead in each direction: one in use, one arriving.
+    public static let receivesAhead = 2
+    /// Micro-batches that may be under way to a rank's neighbours at once, in both directions together. The neighbours post
+    /// receives ahead in each, so nobody waits for one who waits for him.
+    public static let sendsUnderWay = 4
+
     /// One stage's actions for one mini-batch under 1F1B: warm-up forwards, then one forward and one backward in turn, then
     /// the remaining backwards, the all-reduce and the optimizer's step.
     ///

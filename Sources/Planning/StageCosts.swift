@@ -1,6 +1,7 @@
 /// The cost model: what a stage costs according to a profile, in time and, by `StageMemory`, in bytes.
 ///
-/// It knows nothing of how plans are searched, so that every planner, and the pricing of a plan that a person wrote, share it.
+/// It knows nothing of how plans are searched, so that every planner, and the pricing of a plan that a person wrote, share
+/// it.
 public struct StageCosts: Sendable {
     public let profile: Profile
     public let memory: MemoryModel
@@ -28,6 +29,9 @@ public struct StageCosts: Sendable {
             layers: layers, share: share, inFlightCount: inFlightCount, recompute: recompute,
             microBatch: microBatch)
     }
+
+    /// Peak bytes of a rank that trains `share` samples of each mini-batch from the cache; nil when nothing is cached.
+    public func cachedPeakBytes(share: Int) -> Int? { stageMemory.cachedPeakBytes(share: share) }
 
     /// Bytes of the trainable parameters of some layers, each once.
     func trainableBytes(_ layers: Range<Int>) -> Int { stageMemory.trainableBytes(layers) }
@@ -128,6 +132,19 @@ public struct StageCosts: Sendable {
                     stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount),
                 microBatchCount: plan.microBatchCount)
         }
+    }
+
+    /// The first rank that epochs from the cache take beyond its budget, as a clause; nil when every rank fits.
+    public func cachedMemoryShortage(of plan: Plan) -> String? {
+        for (device, share) in zip(profile.devices, plan.cacheShares(profile)) {
+            if let budget = device.memoryBudgetBytes, let bytes = cachedPeakBytes(share: share),
+                bytes > budget
+            {
+                return
+                    "rank \(device.rank) needs about \(bytes) bytes for epochs from the cache, its budget is \(budget)"
+            }
+        }
+        return nil
     }
 
     /// What keeps the first rank that does not fit from its budget, as a clause; nil when every rank fits.

@@ -1,7 +1,7 @@
 /// How many bytes training some layers takes on one rank: m_d of eq. (3) from a profile.
 ///
-/// Beyond the paper's, it counts what is under way to other stages and to the disk, and it knows that a layer runs beside what
-/// the layers before it keep, not beside what all of them do.
+/// Beyond the paper's, it counts what is under way to other stages and to the disk, and it knows that a layer runs beside
+/// what the layers before it keep, not beside what all of them do.
 struct StageMemory: Sendable {
     private let profile: Profile
     private let model: MemoryModel
@@ -66,8 +66,8 @@ struct StageMemory: Sendable {
 
         // The micro-batch that runs, at its worst moment: while its input is taken out of the message, or in some layer.
         let isLast = layers.upperBound == profile.layers.count
-        // What the stage computed, and the gradient that came for it, live until its backward is over. The last layer counts
-        // them itself; where that is the head, its input is the result.
+        // What the stage computed, and the gradient that came for it, live until its backward is over. The last layer
+        // counts them itself; where that is the head, its input is the result.
         let beforeResult = max(layers.lowerBound, layers.upperBound - (isLast ? 2 : 1))
         let final =
             isLast && layers.count > 1
@@ -103,9 +103,35 @@ struct StageMemory: Sendable {
         let atWork = max(
             running + one(.either) * messages.running,
             (recompute ? 0 : kept) + one(.either) * (packed + messages.waiting))
-        // One micro-batch's rows of the cache are filled while those of another, perhaps of the last mini-batch, are written.
+        // One micro-batch's rows of the cache are filled while those of another, perhaps of the last mini-batch, are
+        // written.
         let queued = 2 * one(.either) * (cacheSums[layers.upperBound] - cacheSums[layers.lowerBound])
         return resident + Int((all(.either) * input + keptByOthers + atWork + queued).rounded(.up))
+    }
+
+    /// Peak bytes of a rank that trains `share` samples of each mini-batch from the cache; nil when nothing is cached.
+    ///
+    /// It holds what is trained and what is frozen in the head, the rows of one mini-batch beside those that are read ahead,
+    /// and what backward keeps, to which the rows belong. A layer's transient is that with the backbone: an upper bound.
+    func cachedPeakBytes(share: Int) -> Int? {
+        let layers = profile.layers
+        guard model.fillsCache, cacheSums[layers.count] > 0 else { return nil }
+        let head = layers[layers.count - 1]
+        let resident =
+            head.parameterBytes - head.trainableBytes
+            + (2 + model.optimizerStateMultiple + model.bucketMultiple) * trainableBytes(layers.indices)
+        guard share > 0 else { return resident }
+        let rows = profile.peakSamples(share, .either) * cacheSums[layers.count]
+        let kept = runs.reduce(0) {
+            $0 + profile.peakSamples(share, $1.tokens) * $1.keptBytes(layers.indices)
+        }
+        let transient = layers.indices.reduce(0.0) {
+            max(
+                $0,
+                profile.peakSamples(share, profile.tokenClass(ofLayer: $1))
+                    * layers[$1].transientBytesPerSample)
+        }
+        return resident + Int((rows + max(rows, kept) + transient).rounded(.up))
     }
 
     // MARK: Parameters
@@ -134,11 +160,11 @@ struct StageMemory: Sendable {
 
     // MARK: Messages
 
-    /// Bytes for each sample in messages at one time: while a layer runs, and when the last forward before the first backward
-    /// is over.
+    /// Bytes for each sample in messages at one time: while a layer runs, and when the last forward before the first
+    /// backward is over.
     ///
-    /// Two receives from each neighbour are posted ahead while more are to come, and sends to each may still be on their
-    /// way. With all micro-batches in flight received, none of them is posted any more.
+    /// Receives from each neighbour are posted ahead while more are to come, and sends to each may still be on their way.
+    /// With all micro-batches in flight received, none of them is posted any more.
     private func messageBytes(
         _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int
     ) -> (running: Double, waiting: Double) {
@@ -147,29 +173,28 @@ struct StageMemory: Sendable {
         }
         // Before the first backward, and when forward and backward alternate.
         var (first, alternating, waiting) = (0.0, 0.0, 0.0)
+        func posted(_ toCome: Int) -> Double { Double(max(0, min(Schedule.receivesAhead, toCome))) }
+        let sends = min(Schedule.sendsUnderWay, inFlightCount)
         let toCome = microBatchCount - inFlightCount
         if layers.lowerBound > 0 {
             let (forward, backward) = boundary(layers.lowerBound - 1)
-            first = Double(min(2, toCome)) * forward
+            first = posted(toCome) * forward
             waiting = first
             // Every backward that sends a gradient is one receive less to come.
-            alternating = max(first, Double(max(0, min(2, toCome - 1))) * forward + backward)
+            alternating = max(first, posted(toCome - 1) * forward + backward)
         }
         if layers.upperBound < profile.layers.count {
             let (forward, backward) = boundary(layers.upperBound - 1)
-            first += Double(min(2, microBatchCount)) * backward
-            waiting += Double(min(2, microBatchCount)) * backward
-            first += Double(min(Self.mostSends, inFlightCount) - 1) * forward
-            waiting += Double(min(Self.mostSends, inFlightCount)) * forward
-            alternating += Double(min(2, microBatchCount - 1)) * backward
+            first += posted(microBatchCount) * backward
+            waiting += posted(microBatchCount) * backward
+            first += Double(sends - 1) * forward
+            waiting += Double(sends) * forward
+            alternating += posted(microBatchCount - 1) * backward
             // Whoever waits for gradients has nothing older under way than what they answer.
-            alternating += (backward > 0 ? 1 : Double(min(2, microBatchCount))) * forward
+            alternating += (backward > 0 ? 1 : posted(microBatchCount)) * forward
         }
         return (max(first, alternating), waiting)
     }
-
-    /// Sends that a rank leaves under way before it waits for the oldest.
-    private static let mostSends = 4
 }
 
 /// Neighbouring layers whose bytes grow with the same tokens.

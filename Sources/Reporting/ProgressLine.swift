@@ -6,7 +6,8 @@ import Support
     import Darwin
 #endif
 
-/// One line that keeps telling how far a run is: rewritten in place on a terminal, otherwise a plain line every few seconds.
+/// One line that keeps telling how far a run is: rewritten in place on a terminal, otherwise a plain line every few
+/// seconds.
 ///
 /// Not for several threads at once: rank 0's main thread owns it. What it cannot write is lost without an error, since a
 /// closed terminal must not end a run of hours.

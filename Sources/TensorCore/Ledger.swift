@@ -56,7 +56,8 @@ public final class Ledger {
         return try body()
     }
 
-    /// Enters bytes before they are allocated: those of a `Storage`, or of what no `Storage` owns, such as a buffer of the exchange or of the cache's reader.
+    /// Enters bytes before they are allocated: those of a `Storage`, or of what no `Storage` owns, such as a buffer of the
+    /// exchange or of the cache's reader.
     public func register(_ bytes: Int, _ category: MemoryCategory) {
         if totalBytes + bytes > budget {
             exceeded!(

@@ -8,8 +8,8 @@ extension Tokenizer {
 
     /// A tokenizer for a model that is drawn from a seed and came without one: every printable ASCII character is a token.
     ///
-    /// Its ids are 0 `<pad>`, 1 `</s>`, 2 `<unk>`, 3 `[CLS]`, 4 `[SEP]`, then the characters; texts stand in the template of
-    /// BERT or T5. Enough for a benchmark, where a tokenizer of the right sizes is all that is wanted.
+    /// Its ids are 0 `<pad>`, 1 `</s>`, 2 `<unk>`, 3 `[CLS]`, 4 `[SEP]`, then the characters; texts stand in the template
+    /// of BERT or T5. Enough for a benchmark, where a tokenizer of the right sizes is all that is wanted.
     public static func characters(for style: ModelTaskStyle) -> Tokenizer {
         let special = ["<pad>", "</s>", "<unk>", "[CLS]", "[SEP]"]
         let spaces = MetaspaceSettings(prepends: true)

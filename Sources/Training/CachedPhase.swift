@@ -127,25 +127,4 @@ final class CachedPhase {
             try body(samples, own[index], activations)
         }
     }
-
-    /// Gives each slot an owner: where the plan is one stage, whoever computed it, so that nothing has to move;
-    /// otherwise in proportion to the ranks' speeds.
-    ///
-    /// - Parameter speeds: of all ranks of the world, in any unit.
-    static func owners(_ plan: Plan, speeds: [Double]) -> [Int] {
-        let slots = plan.miniBatchSize
-        let usesAll = plan.stages[0].ranks.count == speeds.count
-        if plan.stages.count == 1, usesAll {
-            return (0..<slots).map { plan.stages[0].ranks[Placement.position(ofSlot: $0, plan, stage: 0)] }
-        }
-        // Largest remainders: whole slots as near to the speeds as they can be.
-        let total = speeds.reduce(0, +)
-        let exact = speeds.map { $0 / total * Double(slots) }
-        var counts = exact.map { Int($0) }
-        let order = exact.indices.sorted {
-            exact[$0] - exact[$0].rounded(.down) > exact[$1] - exact[$1].rounded(.down)
-        }
-        for rank in order.prefix(slots - counts.reduce(0, +)) { counts[rank] += 1 }
-        return counts.enumerated().flatMap { [Int](repeating: $0, count: $1) }
-    }
 }

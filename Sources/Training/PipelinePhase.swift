@@ -110,8 +110,8 @@ final class PipelinePhase {
     /// Predicts every sample of a data set. Collective over the world.
     ///
     /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `decoding` says how
-    ///   texts are written, and `onToken` sees them grow on rank 0; `recorder` keeps the activations that pass by, unless texts are generated; `maximumLength` bounds a
-    ///   generated text.
+    ///   texts are written, and `onToken` sees them grow on rank 0; `recorder` keeps the activations that pass by, unless
+    ///   texts are generated; `maximumLength` bounds a generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(
         _ dataset: TokenizedDataset, writes: Bool, decoding: Decoding = .greedy, recorder: CacheRecorder?,

@@ -13,15 +13,9 @@ public enum PlanChooser {
         /// nil when the experiment brought its own plan.
         public let profile: Profile?
 
-        /// How fast each rank runs the whole model, in any unit: what shares of cached epochs follow.
-        func speeds(worldSize: Int) -> [Double] {
-            guard let profile else { return [Double](repeating: 1, count: worldSize) }
-            return (0..<worldSize).map { rank in
-                let seconds = profile.layers.indices.reduce(0.0) {
-                    $0 + profile.backwardSeconds(device: rank, layer: $1, samples: 1)
-                }
-                return 1 / max(seconds, 1e-9)
-            }
+        /// The rank that owns each slot of a mini-batch in epochs from the cache.
+        func cacheOwners(worldSize: Int) -> [Int] {
+            plan.cacheOwners(speeds: profile?.cachedSpeeds ?? [Double](repeating: 1, count: worldSize))
         }
     }
 
@@ -110,8 +104,13 @@ public enum PlanChooser {
         return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile)
     }
 
+    /// What stages of a run cost.
+    public static func costs(_ experiment: Experiment, _ profile: Profile) -> StageCosts {
+        StageCosts(profile: profile, memory: memoryModel(experiment, profile))
+    }
+
     /// The memory of this program under the experiment's optimizer.
-    static func memoryModel(_ experiment: Experiment, _ profile: Profile?) -> MemoryModel {
+    private static func memoryModel(_ experiment: Experiment, _ profile: Profile?) -> MemoryModel {
         MemoryModel(
             optimizerStateMultiple: experiment.training.optimizer == .adamw ? 2 : 0,
             fillsCache: experiment.fillsCache(sampleCount: profile?.sampleCount))

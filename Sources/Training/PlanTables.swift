@@ -82,13 +82,14 @@ extension Forecast {
         let caches = cachedEpochSeconds != nil
         var table = Table(
             [("rank", .right), ("stage", .right), ("memory", .right)]
-                + (caches ? [("disk, epoch 1", .right), ("disk, later", .right)] : []))
+                + (caches
+                    ? [("memory, later", .right), ("disk, epoch 1", .right), ("disk, later", .right)] : []))
         for device in devices {
             table.add(
                 ["\(device.rank)", device.stage.map(String.init) ?? "-", Format.bytes(device.memoryBytes)]
                     + (caches
                         ? [
-                            Format.bytes(Int(device.firstDiskBytes)),
+                            Format.bytes(device.cachedMemoryBytes), Format.bytes(Int(device.firstDiskBytes)),
                             Format.bytes(Int(device.cachedDiskBytes)),
                         ] : []))
         }

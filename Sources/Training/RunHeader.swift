@@ -55,6 +55,12 @@ struct RunHeader {
             "\(train.count) training and \(session.validation?.count ?? 0) validation samples, "
                 + "\(train.truncatedCount + (session.validation?.truncatedCount ?? 0)) truncated; first: "
                 + (session.task?.preview(train) ?? ""))
+        if let profile = choice.profile,
+            let shortage = PlanChooser.costs(session.experiment, profile).cachedMemoryShortage(
+                of: choice.plan)
+        {
+            reporter.note("warning: \(shortage)")
+        }
         if let predicted = choice.plan.predicted {
             reporter.note(
                 "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "

@@ -181,7 +181,7 @@ public final class Trainer {
         MemoryReport.reset(session)
 
         let start = MonotonicClock.seconds
-        let owners = CachedPhase.owners(choice.plan, speeds: choice.speeds(worldSize: session.world.size))
+        let owners = choice.cacheOwners(worldSize: session.world.size)
         let (file, bytes) = try session.trace.measureAlways("redistribution", .redistribution) {
             try store.redistribute(owners: owners, stepCount: min(stepsPerEpoch, state.completedSteps))
         }

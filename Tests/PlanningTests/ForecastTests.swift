@@ -17,23 +17,32 @@ import Testing
                 StagePlan(layers: 0..<1, ranks: [0], share: [2]),
                 StagePlan(layers: 1..<3, ranks: [1], share: [2]),
             ], microBatchCount: 2)
-        #expect(Forecast(plan, profile, epochs: 3, caches: true) == nil)
+        let costs = StageCosts(profile: profile)
+        #expect(Forecast(plan, costs, epochs: 3) == nil)
         plan.predicted = Planner(profile: profile).prediction(of: plan)
-        let forecast = try #require(Forecast(plan, profile, epochs: 3, caches: true))
+        let forecast = try #require(Forecast(plan, costs, epochs: 3))
         // 10 samples are 3 steps of 4, each of 20.2 s (`StageCostsTests`).
         #expect(abs(forecast.epochSeconds - 60.6) < 1e-9)
-        // Device 0 takes 1.5 x 3 layers x 2 s for a sample, device 1 half: 1/9 and 2/9 samples a second; 4 take 12 s. The
-        // gradients, 300 bytes, are summed in 2 x (150 / 100 + 0.5) s.
-        #expect(abs(try #require(forecast.cachedEpochSeconds) - 3 * (12 + 4)) < 1e-9)
-        #expect(abs(forecast.totalSeconds - 60.6 - 2 * 48) < 1e-9)
+        // Device 0 takes 1.5 x 3 layers x 2 s for a sample, device 1 half: of 4 samples it gets 1, device 1 gets 3, which take
+        // 13.5 s. The gradients, 300 bytes, are summed in 2 x (150 / 100 + 0.5) s.
+        #expect(abs(try #require(forecast.cachedEpochSeconds) - 3 * (13.5 + 4)) < 1e-9)
+        #expect(abs(forecast.totalSeconds - 60.6 - 2 * 52.5) < 1e-9)
         #expect(forecast.devices.map(\.stage) == [0, 1])
         #expect(forecast.devices.map(\.memoryBytes) == plan.predicted!.stages.flatMap(\.memoryBytes))
         #expect(forecast.devices.map(\.firstDiskBytes) == [1000, 2000])
-        #expect(zip(forecast.devices, [1000.0, 2000]).allSatisfy { abs($0.cachedDiskBytes - $1) < 1e-9 })
+        #expect(zip(forecast.devices, [750.0, 2250]).allSatisfy { abs($0.cachedDiskBytes - $1) < 1e-9 })
+        // The head's 900 frozen bytes, 300 trained ones with gradients and AdamW's two moments, and for each sample the 300
+        // bytes of its rows and as many read ahead, as backward keeps only 120, and the block's transient.
+        #expect(forecast.devices.map(\.cachedMemoryBytes) == [2100 + 630, 2100 + 3 * 630])
+        #expect(costs.cachedMemoryShortage(of: plan) == nil)
 
-        let without = try #require(Forecast(plan, profile, epochs: 3, caches: false))
+        let without = try #require(
+            Forecast(plan, StageCosts(profile: profile, memory: MemoryModel(fillsCache: false)), epochs: 3))
         #expect(without.cachedEpochSeconds == nil)
         #expect(abs(without.totalSeconds - 3 * 60.6) < 1e-9)
-        #expect(without.devices.allSatisfy { $0.firstDiskBytes == 0 && $0.cachedDiskBytes == 0 })
+        #expect(
+            without.devices.allSatisfy {
+                $0.firstDiskBytes == 0 && $0.cachedDiskBytes == 0 && $0.cachedMemoryBytes == 0
+            })
     }
 }

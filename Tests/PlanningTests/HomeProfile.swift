@@ -11,7 +11,8 @@ extension Profiles {
         var budgetBytes: Int { Int([8, 1.7, 2.5][rawValue] * 1_073_741_824) }
     }
 
-    /// T5-Base with 128 source tokens on such devices at 1 Gbit/s: an embedding, 12 blocks of each stack as one kind, a head.
+    /// T5-Base with 128 source tokens on such devices at 1 Gbit/s: an embedding, 12 blocks of each stack as one kind, a
+    /// head.
     ///
     /// - Parameter tunesAll: full tuning, where backward takes twice forward and keeps everything; else Parallel
     ///   Adapters, where little is trained, kept and sent back.

@@ -222,8 +222,8 @@ struct PlannerTests {
     @Test("an infeasible model says for each number of stages what is missing")
     func infeasible() throws {
         let planner = Planner(profile: try Profiles.twoDevices(budgets: [2000, 1000]))
-        // One stage: 3000 + 900 + 120 + 10 + 50. Two: layers 0 and 1 on rank 0 need 2000 + 600 + 160 for one micro-batch that
-        // is computed again, and 70 for messages; the other cut misses more.
+        // One stage: 3000 + 900 + 120 + 10 + 50. Two: layers 0 and 1 on rank 0 need 2000 + 600 + 160 for one micro-batch
+        // that is computed again, and 70 for messages; the other cut misses more.
         #expect(
             throws: Failure.configuration(
                 "plan: infeasible: 1 stage: in the closest plan with 2 micro-batches, rank 0 needs 4080 bytes for layers "
@@ -235,7 +235,8 @@ struct PlannerTests {
 
     @Test("what is infeasible beside a plan is kept with the reason")
     func infeasibleAlternative() throws {
-        // Only the cut after layer 0 fits: rank 0 has 1000 + 300 and, with both forwards over, 40 + 10 + 40 + 50 + 2 x (10 + 50).
+        // Only the cut after layer 0 fits: rank 0 has 1000 + 300 and, with both forwards over, 40 + 10 + 40 + 50 + 2 x (10
+        // + 50).
         let planner = Planner(kind: .paper, profile: try Profiles.twoDevices(budgets: [1600, nil]))
         let plan = try planner.plan(miniBatchSize: 2)
         #expect(plan.stages.map(\.layers) == [0..<1, 1..<3])

@@ -3,7 +3,8 @@ import Support
 
 /// Profiles for tests, made up from a seed or written down.
 enum Profiles {
-    /// Devices of different speed, uneven layers, uneven links; with budgets, some devices have one that binds now and then.
+    /// Devices of different speed, uneven layers, uneven links; with budgets, some devices have one that binds now and
+    /// then.
     ///
     /// - Parameter kinds: devices of the same kind are equal in everything; nil makes all different.
     /// - Parameter savedBytes: the most that a layer saves for a sample; 200 is little beside the parameters.

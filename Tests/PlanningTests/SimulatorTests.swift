@@ -51,8 +51,8 @@ struct SimulatorTests {
                 StagePlan(layers: 0..<1, ranks: [0], share: [1]),
                 StagePlan(layers: 1..<3, ranks: [1], share: [1]),
             ], microBatchCount: 2)
-        // The profile's 1 s and 2 s are of two ranks at work; alone they are 0.5 s and 1 s. Both compute from 3.6 to 5.4: rank 1
-        // has 0.9 s of its own left of B1, and rank 0 then 0.1 s of B0.
+        // The profile's 1 s and 2 s are of two ranks at work; alone they are 0.5 s and 1 s. Both compute from 3.6 to 5.4:
+        // rank 1 has 0.9 s of its own left of B1, and rank 0 then 0.1 s of B0.
         let result = simulate(profile, plan)
         #expect(abs(result.stepSeconds - 7) < 1e-12)
         for (rank, name, start, seconds) in [

@@ -13,12 +13,12 @@ struct StageCostsTests {
     @Test("a pipeline of two, by hand")
     func pipelineByHand() throws {
         let stages = StageCosts(profile: try Profiles.twoDevices()).predictions(of: pipeline)
-        // Rank 0: 2 samples x 1 layer x (1 + 2) s. Rank 1: 2 samples x 2 layers x (0.5 + 1) s.
-        // Boundary: 2 samples x 5 tokens x 10 bytes at 100 bytes/s, and x 2 bytes back, 0.5 s latency each.
-        // Memory: 4 P = 1000 a layer, (1 + 2) x 100 for what is trainable, in flight 2 and 1 of 2 samples. A sample's result
-        // is 50 bytes, its gradient 10. Stage 0, when the second forward is over: both keep 40 a sample, the first one its
-        // result for backward, the second one's is being packed; two gradients are posted, two sends on their way. Stage 1, in
-        // its head: the stage's input, what both layers keep, the head's transient and input; one input is posted ahead.
+        // Rank 0: 2 samples x 1 layer x (1 + 2) s. Rank 1: 2 samples x 2 layers x (0.5 + 1) s. Boundary: 2 samples x 5
+        // tokens x 10 bytes at 100 bytes/s, and x 2 bytes back, 0.5 s latency each. Memory: 4 P = 1000 a layer, (1 + 2) x
+        // 100 for what is trainable, in flight 2 and 1 of 2 samples. A sample's result is 50 bytes, its gradient 10. Stage
+        // 0, when the second forward is over: both keep 40 a sample, the first one its result for backward, the second
+        // one's is being packed; two gradients are posted, two sends on their way. Stage 1, in its head: the stage's input,
+        // what both layers keep, the head's transient and input; one input is posted ahead.
         #expect(
             stages == [
                 StagePrediction(
@@ -64,8 +64,8 @@ struct StageCostsTests {
             StageCosts(profile: profile, memory: memory)
                 .peakBytes(layers: 0..<2, share: 3, inFlightCount: inFlightCount, microBatch: (6, 4))
         }
-        // One in flight: while the block runs, 80 bytes of a sample are kept, 30 pass by, its input is there, and two gradients
-        // and a send wait.
+        // One in flight: while the block runs, 80 bytes of a sample are kept, 30 pass by, its input is there, and two
+        // gradients and a send wait.
         #expect(bytes(MemoryModel(), 1) == 2000 + 600 + 3 * (80 + 30 + 50) + 3 * (2 * 10 + 50))
         // Four: when the last forward before the first backward is over, all keep their 80 and three their result's 10, the
         // fourth's result is being packed, and two gradients and four sends wait.
@@ -89,8 +89,8 @@ struct StageCostsTests {
         #expect(stages.map(\.forwardSeconds) == [2, 2])
         #expect(stages.map(\.backwardSeconds) == [6, 6])
         #expect(stages.map(\.microBatchSeconds) == [8, 8])
-        // Stage 0 has nothing but the result that is packed and its messages when both forwards are over; the last stage has
-        // one in flight as it is. With every input received, only a gradient is on its way.
+        // Stage 0 has nothing but the result that is packed and its messages when both forwards are over; the last stage
+        // has one in flight as it is. With every input received, only a gradient is on its way.
         #expect(
             stages.map(\.memoryBytes) == [
                 [1000 + 300 + 2 * 50 + 2 * 2 * (10 + 50)],

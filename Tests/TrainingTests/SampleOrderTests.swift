@@ -84,7 +84,7 @@ import Training
                     for slot in slots {
                         #expect(slot / 4 == microBatch)
                         #expect(owners.updateValue(rank, forKey: slot) == nil)
-                        #expect(Placement.position(ofSlot: slot, Self.plan, stage: index) == position)
+                        #expect(Self.plan.position(ofSlot: slot, stage: index) == position)
                     }
                 }
             }

@@ -3,8 +3,9 @@ import TensorCore
 
 /// The canonical initial values of Parallel Adapters on some steps, free of random numbers.
 ///
-/// Side layers are pruned sub-tensors (linear ones have nothing to be pruned from and are left out); W_i selects the residual channels and c_i = 0, so that the side stream starts as
-/// the pruned residual stream; gates 0; U = 0 (`sum`) or scatters the channels back (`side_only`); position tables whole.
+/// Side layers are pruned sub-tensors (linear ones have nothing to be pruned from and are left out); W_i selects the
+/// residual channels and c_i = 0, so that the side stream starts as the pruned residual stream; gates 0; U = 0 (`sum`) or
+/// scatters the channels back (`side_only`); position tables whole.
 public struct SideInitialization {
     /// Values by the names of `SideNetwork`'s parameters.
     public private(set) var values: [(name: String, values: [Float])] = []

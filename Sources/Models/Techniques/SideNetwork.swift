@@ -3,9 +3,9 @@ import TensorCore
 
 /// The side network of Parallel Adapters on some steps: down-projections, gates, side layers and read-out.
 ///
-/// Per token, with g_i = σ(α_i / T): a_0 = W_0 b_0 + c_0; u_i = g_i a_{i-1} + (1 - g_i)(W_i b_i + c_i);
-/// a_i = S_i(u_i). Side layers are the backbone's own block types at 1/k of the width, or bottlenecks. The activations b_i may come
-/// from the backbone or from the cache: nothing here can tell.
+/// Per token, with g_i = σ(α_i / T): a_0 = W_0 b_0 + c_0; u_i = g_i a_{i-1} + (1 - g_i)(W_i b_i + c_i); a_i = S_i(u_i).
+/// Side layers are the backbone's own block types at 1/k of the width, or bottlenecks. The activations b_i may come from
+/// the backbone or from the cache: nothing here can tell.
 ///
 /// - Source: eq. (1) of the paper; the gates and T = 0.1 are Ladder Side-Tuning's.
 public final class SideNetwork {

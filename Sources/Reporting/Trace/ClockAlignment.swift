@@ -1,7 +1,7 @@
 /// Brings a rank's clock to the one that all ranks share, from differences that were measured now and then.
 ///
-/// Between two measurements the difference is interpolated, as the clocks of two computers drift apart by up to some tens of
-/// milliseconds an hour; before the first and after the last it stays as measured.
+/// Between two measurements the difference is interpolated, as the clocks of two computers drift apart by up to some tens
+/// of milliseconds an hour; before the first and after the last it stays as measured.
 public struct ClockAlignment: Sendable {
     private var points: [(local: Double, difference: Double)] = []
 

@@ -65,7 +65,8 @@ public struct AttentionDropout: Sendable {
 
 /// Attends within each sequence, head by head: softmax(scale q kᵀ + bias) v.
 ///
-/// - Shapes: q [n, H·h], k and v [m, H_kv·h]; result [n, H·h]. Padding does not exist here: each sequence is a span of rows.
+/// - Shapes: q [n, H·h], k and v [m, H_kv·h]; result [n, H·h]. Padding does not exist here: each sequence is a span of
+///   rows.
 /// - Saved for backward: q, k and v; the probabilities are computed again.
 public func attention(
     _ q: Tensor, _ k: Tensor, _ v: Tensor, _ shape: AttentionShape, bias: PositionBias? = nil,

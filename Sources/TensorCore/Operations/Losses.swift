@@ -15,8 +15,8 @@ public final class Loss {
         self.seed = seed
     }
 
-    /// Differentiates weight × sum, once. Without a weight, or when nothing that the loss depends on is on the tape, there is
-    /// nothing to do.
+    /// Differentiates weight × sum, once. Without a weight, or when nothing that the loss depends on is on the tape, there
+    /// is nothing to do.
     public func backward() {
         guard let root, let seed, seed.rows > 0 else { return }
         // The gradient of a vocabulary's logits is freed as soon as the head has used it.

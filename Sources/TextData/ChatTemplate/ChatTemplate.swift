@@ -33,8 +33,8 @@ public struct ChatTemplate: Sendable {
 
     /// Reads the template of a model's directory: `chat_template.jinja`, or `chat_template` in `tokenizer_config.json`.
     ///
-    /// - Parameter path: a template's own file, or the name of one that is built in ("chatml", "llama3", "zephyr"), in place
-    ///   of the model's.
+    /// - Parameter path: a template's own file, or the name of one that is built in ("chatml", "llama3", "zephyr"), in
+    ///   place of the model's.
     public init(contentsOf directory: String, override path: String? = nil) throws {
         let configuration = directory + "/tokenizer_config.json"
         let settings =

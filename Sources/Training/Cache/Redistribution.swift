@@ -41,7 +41,7 @@ struct Redistribution {
     static func isNeeded(_ plan: Plan, owners: [Int], worldSize: Int) -> Bool {
         plan.stages.count > 1 || plan.stages[0].ranks.count < worldSize
             || owners.indices.contains { slot in
-                owners[slot] != plan.stages[0].ranks[Placement.position(ofSlot: slot, plan, stage: 0)]
+                owners[slot] != plan.stages[0].ranks[plan.position(ofSlot: slot, stage: 0)]
             }
     }
 
@@ -82,7 +82,7 @@ struct Redistribution {
 
     /// The rank that computed a slot's samples on a stage.
     private func computer(_ slot: Int, _ stage: Int) -> Int {
-        plan.stages[stage].ranks[Placement.position(ofSlot: slot, plan, stage: stage)]
+        plan.stages[stage].ranks[plan.position(ofSlot: slot, stage: stage)]
     }
 
     private func move(

@@ -4,8 +4,8 @@ import Support
 import TensorCore
 
 extension Profile {
-    /// Checks that the profile is of the experiment's model and technique, as far as it can be told without reading the data:
-    /// names and parameters of all layers but the head, whose size depends on the task's labels.
+    /// Checks that the profile is of the experiment's model and technique, as far as it can be told without reading the
+    /// data: names and parameters of all layers but the head, whose size depends on the task's labels.
     ///
     /// - Throws: a configuration failure that names the layer, what was expected and what was found.
     ///

@@ -33,15 +33,15 @@ public struct Profiler: Sendable {
 
     /// Measures, and returns the same profile on every rank.
     ///
-    /// Collective; all arguments but the memory budget are the same on every rank. All ranks measure at the same time,
-    /// as they will train. Times are medians of processor time, levelled so that more samples never take less, times what the
-    /// wall's clock showed for it in all: where ranks share cores, or a limit lets a process run for a part of every tenth of
-    /// a second, few passes are interrupted, but for long.
+    /// Collective; all arguments but the memory budget are the same on every rank. All ranks measure at the same time, as
+    /// they will train. Times are medians of processor time, levelled so that more samples never take less, times what the
+    /// wall's clock showed for it in all: where ranks share cores, or a limit lets a process run for a part of every tenth
+    /// of a second, few passes are interrupted, but for long.
     ///
     /// - Parameters:
     ///   - sourceLengths: tokens of each sample's input, of all samples or of some that stand for them.
-    ///   - targetLengths: tokens of each sample's target, for a decoder-only language model those to predict; empty where the
-    ///     task is not text.
+    ///   - targetLengths: tokens of each sample's target, for a decoder-only language model those to predict; empty where
+    ///     the task is not text.
     ///   - peakTokens: what `PeakTokens` found; empty to plan for samples of mean length.
     ///   - memoryBudget: bytes that training may use on this rank; nil for no limit. Measuring keeps to it, and to the
     ///     memory available, by leaving out micro-batches that would go beyond on any rank.

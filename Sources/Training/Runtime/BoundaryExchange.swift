@@ -106,12 +106,10 @@ final class BoundaryExchange {
     /// otherwise run ahead and fill its memory with what the next one has not taken.
     private func progress() throws {
         sends = try sends.map { try $0.filter { !(try $0.test()) } }.filter { !$0.isEmpty }
-        while sends.count > Self.mostSends { for request in sends.removeFirst() { try request.wait() } }
+        while sends.count > Schedule.sendsUnderWay {
+            for request in sends.removeFirst() { try request.wait() }
+        }
     }
-
-    /// Micro-batches that may be under way to the neighbours at once, in both directions together. The neighbours post two
-    /// receives ahead in each, so nobody waits for one who waits for him.
-    private static let mostSends = 4
 
     // MARK: Receiving
 
@@ -129,15 +127,12 @@ final class BoundaryExchange {
         let slots: Range<Int>
     }
 
-    /// Receives posted ahead in each direction: one in use, one arriving.
-    private static let postedAhead = 2
-
     private func post(_ direction: Direction) throws {
         guard let boundary = direction == .forward ? incoming : outgoing else { return }
         // Where nothing before a boundary is trained, no gradients cross it and no messages are exchanged.
         guard !parts(direction, of: boundary).isEmpty else { return }
         while let microBatch = queues[direction]!.pending.first,
-            queues[direction]!.posted.count < Self.postedAhead
+            queues[direction]!.posted.count < Schedule.receivesAhead
         {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)

@@ -35,16 +35,6 @@ public struct Placement: Sendable {
         return min(start, sampleCount)..<min(start + shares[position], sampleCount)
     }
 
-    /// The position in a stage's group that takes a slot.
-    public static func position(ofSlot slot: Int, _ plan: Plan, stage: Int) -> Int {
-        var rest = slot % plan.microBatchSize
-        for (position, share) in plan.stages[stage].share.enumerated() {
-            if rest < share { return position }
-            rest -= share
-        }
-        preconditionFailure("slot \(slot) belongs to nobody: the plan was not validated")
-    }
-
     /// The parts of `slots` that each rank of another stage takes: its world rank and the common slots.
     public func overlaps(_ slots: Range<Int>, stage: Int, microBatch: Int, sampleCount: Int) -> [(
         rank: Int, slots: Range<Int>

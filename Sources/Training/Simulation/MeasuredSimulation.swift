@@ -21,7 +21,7 @@ public struct MeasuredSimulation: Sendable {
             miniBatchSize: experiment.training.miniBatchSize)
         self.plan = plan
         self.profile = profile
-        let costs = StageCosts(profile: profile, memory: PlanChooser.memoryModel(experiment, profile))
+        let costs = PlanChooser.costs(experiment, profile)
         simulation = Simulator(profile: profile, costs: costs).run(plan)
     }
 

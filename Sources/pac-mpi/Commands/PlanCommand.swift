@@ -31,9 +31,10 @@ struct PlanCommand: ParsableCommand {
         if let out { try writeFileAtomically(plan.json.text(indented: true) + "\n", to: out) }
         guard !json else { return Output.line(plan.json.text(indented: true)) }
         Output.line(plan.table(profile))
-        let forecast = Forecast(
-            plan, profile, epochs: experiment.training.epochs,
-            caches: experiment.fillsCache(sampleCount: profile.sampleCount))
-        if let forecast { Output.line("\n" + forecast.table) }
+        let costs = PlanChooser.costs(experiment, profile)
+        if let forecast = Forecast(plan, costs, epochs: experiment.training.epochs) {
+            Output.line("\n" + forecast.table)
+        }
+        if let shortage = costs.cachedMemoryShortage(of: plan) { Output.line("warning: \(shortage)") }
     }
 }

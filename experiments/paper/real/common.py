@@ -9,6 +9,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PROGRAM = ROOT / ".build/release/pac-mpi"
 RUNS = ROOT / "runs" / "paper-real"
+TECHNIQUES = {
+    "full": {"kind": "full"},
+    "lora": {"kind": "lora", "rank": 32, "alpha": 32, "dropout": 0.1},
+    "adapters": {"kind": "adapters", "reduction_factor": 12},
+    "parallel-adapters": {"kind": "parallel_adapters", "reduction_factor": 8},
+}
 
 
 def generate():
