@@ -37,10 +37,9 @@ import Testing
             let bytes = expected.memoryBytes.max()!
             let ratio = Double(bytes) / Double(measured)
             // Attention's scores grow with the square of the length, which the profile's samples of mean length do not
-            // show: hence 0.98. How many rows wait for the disk depends on the disk.
+            // show: hence 0.98. Whether messages meet, and how many rows wait for the disk, depends on the machine.
             #expect(
-                ratio >= 0.98 && ratio <= (caches ? 1.3 : 1.21),
-                "\(system), \(stage): \(bytes) for \(measured)")
+                ratio >= 0.98 && ratio <= 1.35, "\(system), \(stage): \(bytes) for \(measured)")
         }
     }
 
