@@ -51,7 +51,8 @@ public final class Trainer {
             session, path: directory.tracePath,
             label: choice.plan.label(ofRank: session.world.rank) + " on \(host)",
             predicted: choice.profile.map {
-                Simulator(profile: $0, costs: StageCosts(profile: $0)).run(choice.plan).trace
+                Simulator(profile: $0, costs: PlanChooser.costs(session.experiment, $0)).run(choice.plan)
+                    .trace
             })
         reporter.peakBytes = { session.ledger.peakTotalBytes }
         try session.world.onRoot {

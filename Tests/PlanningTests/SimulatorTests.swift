@@ -4,6 +4,13 @@ import Testing
 
 @Suite("Simulator")
 struct SimulatorTests {
+    /// Layer 0 on rank 0, layers 1 and 2 on rank 1, two micro-batches of one sample.
+    private let pipeline = Plan(
+        stages: [
+            StagePlan(layers: 0..<1, ranks: [0], share: [1]),
+            StagePlan(layers: 1..<3, ranks: [1], share: [1]),
+        ], microBatchCount: 2)
+
     private func simulate(_ profile: Profile, _ plan: Plan) -> Simulation {
         Simulator(profile: profile, costs: StageCosts(profile: profile)).run(plan)
     }
@@ -11,14 +18,9 @@ struct SimulatorTests {
     @Test("two stages and two micro-batches, drawn by hand")
     func pipelineByHand() throws {
         let profile = try Profiles.twoDevices()
-        let plan = Plan(
-            stages: [
-                StagePlan(layers: 0..<1, ranks: [0], share: [1]),
-                StagePlan(layers: 1..<3, ranks: [1], share: [1]),
-            ], microBatchCount: 2)
         // Both stages take 1 s forward and 2 s backward; a message takes 1 s forward and 0.6 s backward. rank
         // 0  F0 F1 .. .. .. B0 B0 . B1 B1       until 10.6 rank 1  .. F0 B0 B0 F1 B1 B1
-        let result = simulate(profile, plan)
+        let result = simulate(profile, pipeline)
         #expect(abs(result.stepSeconds - 10.6) < 1e-12)
         let expected: [(Int, Simulation.Lane, String, Double, Double)] = [
             (0, .compute, "F0", 0, 1), (0, .network, "SF0", 1, 1), (0, .compute, "F1", 1, 1),
@@ -46,14 +48,9 @@ struct SimulatorTests {
                 (device.host, device.coreCount) = ("one", 1)
                 return device
             }, layers: profile.layers, links: profile.links, meanTokens: profile.meanTokens)
-        let plan = Plan(
-            stages: [
-                StagePlan(layers: 0..<1, ranks: [0], share: [1]),
-                StagePlan(layers: 1..<3, ranks: [1], share: [1]),
-            ], microBatchCount: 2)
         // The profile's 1 s and 2 s are of two ranks at work; alone they are 0.5 s and 1 s. Both compute from 3.6 to 5.4:
         // rank 1 has 0.9 s of its own left of B1, and rank 0 then 0.1 s of B0.
-        let result = simulate(profile, plan)
+        let result = simulate(profile, pipeline)
         #expect(abs(result.stepSeconds - 7) < 1e-12)
         for (rank, name, start, seconds) in [
             (0, "F0", 0, 0.5), (0, "F1", 0.5, 0.5), (1, "F0", 1.5, 0.5), (1, "B0", 2, 1), (1, "F1", 3, 0.5),
