@@ -27,6 +27,28 @@ public final class MetricsLog: Sendable {
 
     deinit { close(descriptor) }
 
+    /// Takes back what a log says of updates after a step, as a run that goes on from there will say it again. A file that
+    /// is not there stays so; a last line that was cut short goes.
+    ///
+    /// - Returns: the `time` of the last event that stays; 0 without one.
+    /// - Throws: when the file cannot be read or written, or a line of it is no event.
+    public static func rewind(_ path: String, toStep step: Int) throws -> Double {
+        guard fileExists(path) else { return 0 }
+        let bytes = try readFile(path)
+        var end = 0
+        var time = 0.0
+        var number = 1
+        while let newline = bytes[end...].firstIndex(of: UInt8(ascii: "\n")) {
+            let event = try JSONValue(parsing: Array(bytes[end..<newline]), file: path, firstLine: number)
+            if event["event"]?.string == "step", event["step"]?.integer ?? 0 > step { break }
+            time = event["time"]?.number ?? time
+            end = newline + 1
+            number += 1
+        }
+        if end < bytes.count { try writeFileAtomically(Array(bytes[..<end]), to: path) }
+        return time
+    }
+
     /// Appends an event: its name, the seconds since the start, and its fields in order.
     ///
     /// A number that JSON cannot write (a diverged loss) becomes null. When the disk is full, the part of a line that was

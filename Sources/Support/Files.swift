@@ -148,3 +148,30 @@ public func checkWritable(_ directory: String) throws {
         throw Failure.configuration("\(directory): cannot be written: \(path): \(systemReason())")
     }
 }
+
+/// Lets nobody but its owner read or write a file, or enter a directory.
+public func restrictToOwner(_ path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0,
+        chmod(path, status.st_mode & S_IFMT == S_IFDIR ? 0o700 : 0o600) == 0
+    else { throw Failure.run("\(path): its permissions cannot be set: \(systemReason())") }
+}
+
+/// The names in a directory, sorted by their bytes; empty when there is no such directory.
+public func directoryContents(_ path: String) throws -> [String] {
+    guard let directory = opendir(path) else {
+        guard errno == ENOENT else {
+            throw Failure.configuration("\(path): cannot be read: \(systemReason())")
+        }
+        return []
+    }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
+}

@@ -10,6 +10,12 @@ public enum MonotonicClock {
     public static var seconds: Double { clockSeconds(CLOCK_MONOTONIC) }
 }
 
+/// The time of day.
+public enum WallClock {
+    /// Seconds since the beginning of 1970, UTC.
+    public static var seconds: Double { clockSeconds(CLOCK_REALTIME) }
+}
+
 /// A clock that only goes while the calling thread has a core.
 public enum ThreadClock {
     /// Seconds of processor time that the thread has taken.

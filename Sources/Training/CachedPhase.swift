@@ -11,7 +11,7 @@ import TextData
 final class CachedPhase {
     private let session: Session
     private let model: StageModel
-    private let file: ActivationCacheFile
+    private let shape: CacheShape
     private let thread: IOThread
     /// The world rank that owns each slot of a mini-batch.
     private let owners: [Int]
@@ -19,35 +19,40 @@ final class CachedPhase {
     /// Batches read ahead of the one in use: reading is faster than training, and each weighs more than anything else here.
     private static let readAhead = 1
 
+    /// - Parameters: `shape` has all layers that the side network reads; `owners` are world ranks by slot.
     init(
-        _ session: Session, _ model: StageModel, _ file: ActivationCacheFile, thread: IOThread, owners: [Int]
+        _ session: Session, _ model: StageModel, _ shape: CacheShape, thread: IOThread, owners: [Int]
     ) {
         self.session = session
         self.model = model
-        self.file = file
+        self.shape = shape
         self.thread = thread
         self.owners = owners
     }
 
-    /// Trains an epoch, or what is left of the run's steps. Collective over the world.
+    /// Trains on mini-batches of an epoch. Collective over the world.
     ///
+    /// - Parameters: `miniBatches` follow upon what was trained; `files` hold this rank's samples of them; `checkpoint` saves
+    ///   where the run stands, but not behind the epoch's last mini-batch, `isEpochsEnd`, which has its own.
     /// - Returns: seconds that this rank waited for its disk.
-    func trainEpoch(
-        _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, reporter: RunReporter
+    func train(
+        _ miniBatches: [[Int]], epoch: Int, isEpochsEnd: Bool, _ dataset: TokenizedDataset,
+        from files: [ActivationCacheFile], _ state: TrainingState, reporter: RunReporter,
+        checkpoint: StepCheckpoint
     ) throws -> Double {
         let builder = try session.builder(dataset)
         let dropout = session.dropout(epoch: epoch)
-        let miniBatches = session.order(
-            sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
-        ).miniBatches(epoch: epoch).prefix(state.plannedSteps - state.completedSteps)
         let trace = session.trace
-        let reader = CacheReader(file, .train, builder, thread: thread, ledger: session.ledger, trace: trace)
+        let reader = CacheReader(
+            files, shape, .train, builder, thread: thread, ledger: session.ledger, trace: trace)
         let gradients = model.parameters.gradients
         let steps = (epoch: epoch, first: state.completedSteps + 1)
-        try forEachBatch(Array(miniBatches), reader, steps: steps) { samples, own, activations in
+        let lastStep = state.completedSteps + miniBatches.count
+        try forEachBatch(miniBatches, reader, steps: steps) { samples, own, activations in
             let start = MonotonicClock.seconds
             model.parameters.zeroGradients()
-            var lossSum = 0.0
+            // One sum over the world: the loss, and whether it is time for a checkpoint.
+            var totals = [0.0, checkpoint.isDue(state.completedSteps + 1) ? 1 : 0]
             let loss = trace.measure(.forward(0)) { () -> Loss? in
                 guard !own.isEmpty else { return nil }
                 let batch = builder.batch(own)
@@ -60,14 +65,16 @@ final class CachedPhase {
             trace.measure(.backward(0)) {
                 guard let loss else { return }
                 loss.backward()
-                lossSum = loss.sum
+                totals[0] = loss.sum
             }
             let isAlone = session.world.size == 1
             try trace.measure(.allReduceGradients, bytes: isAlone ? nil : gradients.count * 4) {
                 try session.world.allReduceSum(
                     UnsafeMutableBufferPointer(start: gradients.pointer, count: gradients.count))
             }
-            lossSum = try trace.measure("loss", .allReduce) { try session.world.allReduceSum(lossSum) }
+            try trace.measure("totals", .allReduce) {
+                try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
+            }
             let rate = state.learningRate
             trace.measure(.optimizerStep) {
                 state.step(
@@ -75,21 +82,23 @@ final class CachedPhase {
             }
             try reporter.step(
                 epoch: epoch, step: state.completedSteps, phase: .cached,
-                loss: lossSum / Double(builder.termCount(samples)), learningRate: rate,
+                loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate,
                 samples: samples.count,
                 tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+            if totals[1] > 0, !(isEpochsEnd && state.completedSteps == lastStep) { try checkpoint.save() }
         }
         return reader.waitedSeconds
     }
 
     /// Predicts every sample of the validation split from its cache. Collective over the world.
     ///
+    /// - Parameter files: hold this rank's samples of it.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
-    func predict(_ dataset: TokenizedDataset) throws -> Predictions? {
+    func predict(_ dataset: TokenizedDataset, from files: [ActivationCacheFile]) throws -> Predictions? {
         let builder = try session.builder(dataset)
         let miniBatches = session.order(sampleCount: dataset.count, isShuffled: false).miniBatches(epoch: 1)
         let reader = CacheReader(
-            file, .validation, builder, thread: thread, ledger: session.ledger, trace: session.trace)
+            files, shape, .validation, builder, thread: thread, ledger: session.ledger, trace: session.trace)
         var predictions = Predictions()
         try session.ledger.withoutRecording {
             try forEachBatch(miniBatches, reader) { _, own, activations in

@@ -59,19 +59,19 @@ final class PipelinePhase {
         }
     }
 
-    /// Trains an epoch, or what is left of the run's steps.
+    /// Trains an epoch, or what is left of it or of the run's steps. Collective over the world.
     ///
-    /// - Parameter recorder: keeps the activations; nil without cache.
+    /// - Parameters: `recorder` keeps the activations, nil without cache; `checkpoint` saves where the run stands, once the
+    ///   activations so far are safe.
     func trainEpoch(
         _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, recorder: CacheRecorder?,
-        reporter: RunReporter
+        reporter: RunReporter, checkpoint: StepCheckpoint
     ) throws {
         let builder = try session.builder(dataset)
         let dropout = session.dropout(epoch: epoch)
         let trace = session.trace
-        for samples in session.order(
-            sampleCount: dataset.count, isShuffled: session.experiment.training.isShuffled
-        ).miniBatches(epoch: epoch) where !state.isFinished {
+        let miniBatches = session.remainingMiniBatches(dataset, epoch: epoch, state)
+        for (index, samples) in miniBatches.enumerated() {
             let start = MonotonicClock.seconds
             trace.beginStep(state.completedSteps + 1, epoch: epoch)
             defer { trace.endStep() }
@@ -83,10 +83,12 @@ final class PipelinePhase {
                     try synchronizer.synchronize()
                 }
             }
-            // One sum over the world: the loss, each parameter's share of the squared norm once, and whether a disk failed.
+            // One sum over the world: the loss, each parameter's share of the squared norm once, whether a disk failed, and
+            // whether it is time for a checkpoint.
             var totals = [
                 result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0,
                 recorder?.hasFailed == true ? 1 : 0,
+                checkpoint.isDue(state.completedSteps + 1) ? 1 : 0,
             ]
             try trace.measure("totals", .allReduce) {
                 try totals.withUnsafeMutableBufferPointer { try session.world.allReduceSum($0) }
@@ -103,6 +105,24 @@ final class PipelinePhase {
                 loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate,
                 samples: samples.count,
                 tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+            // The end of an epoch has a checkpoint of its own, after the evaluation.
+            if totals[3] > 0, index < miniBatches.count - 1 {
+                try session.world.agree { try recorder?.finish() }
+                try checkpoint.save()
+            }
+        }
+        try session.world.agree { try recorder?.finish() }
+    }
+
+    /// Runs samples through the stages for the sake of their activations alone. Collective over the world.
+    func record(_ samples: [Int], of dataset: TokenizedDataset, recorder: CacheRecorder?) throws {
+        let builder = try session.builder(dataset)
+        let size = session.experiment.training.miniBatchSize
+        for start in stride(from: 0, to: samples.count, by: size) {
+            try runtime?.evaluate(
+                samples: Array(samples[start..<min(start + size, samples.count)]), builder: builder,
+                recorder: recorder
+            ) { _, _ in }
         }
         try session.world.agree { try recorder?.finish() }
     }
@@ -136,6 +156,23 @@ final class PipelinePhase {
         }
         try session.world.agree { try recorder?.finish() }
         return try predictions.gathered(session.world)
+    }
+}
+
+/// A checkpoint within an epoch: whether it is time for one after so many updates, and how to save it.
+struct StepCheckpoint {
+    let isDue: (_ step: Int) -> Bool
+    let save: () throws -> Void
+}
+
+extension Session {
+    /// The mini-batches of an epoch that are still to be trained: behind those that were, and within the run's steps.
+    func remainingMiniBatches(_ dataset: TokenizedDataset, epoch: Int, _ state: TrainingState) -> [[Int]] {
+        let order = order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled)
+        let first = (epoch - 1) * order.stepCount
+        return Array(
+            order.miniBatches(epoch: epoch).prefix(state.plannedSteps - first)
+                .dropFirst(state.completedSteps - first))
     }
 }
 

@@ -110,7 +110,7 @@ public final class Session {
         let host = MPIEnvironment.processorName
         let hosts = try world.allGather(Array(host.utf8)).map { String(decoding: $0, as: UTF8.self) }
         guard let budget = experiment.device.memoryBudget else { return nil }
-        try world.agree { try budget.check(hosts) }
+        try world.agree { try budget.check(hosts, key: "device.memory_budget_bytes") }
         guard let bytes = budget.bytes(onHost: host) else { return nil }
         ledger.activity = "start"
         ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }

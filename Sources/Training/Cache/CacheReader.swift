@@ -6,7 +6,8 @@ import TextData
 
 /// Feeds cached training: the activations of the next batches are read while the current one is computed.
 final class CacheReader {
-    private let file: ActivationCacheFile
+    private let files: [ActivationCacheFile]
+    private let shape: CacheShape
     private let split: Split
     private let thread: IOThread
     private let builder: BatchBuilder
@@ -38,12 +39,14 @@ final class CacheReader {
         let recordedStep: Int?
     }
 
+    /// - Parameter files: each sample that will be asked for is in one of them, with all layers of `shape`.
     init(
-        _ file: ActivationCacheFile, _ split: Split, _ builder: BatchBuilder, thread: IOThread,
-        ledger: Ledger, trace: TraceRecorder
+        _ files: [ActivationCacheFile], _ shape: CacheShape, _ split: Split, _ builder: BatchBuilder,
+        thread: IOThread, ledger: Ledger, trace: TraceRecorder
     ) {
         self.trace = trace
-        self.file = file
+        self.files = files
+        self.shape = shape
         self.split = split
         self.builder = builder
         self.thread = thread
@@ -59,34 +62,37 @@ final class CacheReader {
     ///
     /// - Parameter step: the step that it is for; nil in an evaluation.
     func request(_ samples: [Int], step: Int?) {
-        let (file, split) = (self.file, self.split)
-        let blocks = file.shape.stacks.map { stack in
+        let (split, shape) = (self.split, self.shape)
+        let blocks = shape.stacks.map { stack in
             let tokens = samples.reduce(0) { $0 + builder.tokenCount($1, stack.stack) }
             return (
                 layers: stack,
                 block: Tensor(
-                    rows: tokens, columns: file.shape.rowCount(stack), category: .cache, ledger: ledger)
+                    rows: tokens, columns: shape.rowCount(stack), category: .cache, ledger: ledger)
             )
         }
         // Where each sample goes: plain addresses, valid until the ticket is complete.
         var starts = blocks.map { Address($0.block.pointer) }
         let places = samples.map { sample in
             defer {
-                for (index, stack) in file.shape.stacks.enumerated() {
+                for (index, stack) in shape.stacks.enumerated() {
                     starts[index].pointer +=
-                        builder.tokenCount(sample, stack.stack) * file.shape.rowCount(stack)
+                        builder.tokenCount(sample, stack.stack) * shape.rowCount(stack)
                 }
             }
             return starts
         }
+        let sources = samples.map { sample in
+            files.first { $0.shape == shape && $0.contains(split, sample) }!
+        }
         let ticket = thread.enqueue {
-            for (sample, places) in zip(samples, places) {
+            for ((sample, places), file) in zip(zip(samples, places), sources) {
                 try file.read(split, sample: sample, into: places.map(\.pointer))
             }
         }
         ahead.append(
             Pending(
-                samples: samples, activations: Activations(blocks: blocks, hiddenSize: file.shape.hiddenSize),
+                samples: samples, activations: Activations(blocks: blocks, hiddenSize: shape.hiddenSize),
                 ticket: ticket, recordedStep: step.flatMap { trace.isRecorded(step: $0) ? $0 : nil }))
     }
 

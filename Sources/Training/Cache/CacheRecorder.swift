@@ -12,6 +12,8 @@ final class CacheRecorder: ActivationRecorder {
     private let dataset: TokenizedDataset
     private let split: Split
     private let ledger: Ledger
+    /// Whether a sample is there already.
+    private let isKnown: (Int) -> Bool
     private var batch: MicroBatch?
     private var buffers: [[Float]] = []
     private var bufferBytes = 0
@@ -31,10 +33,12 @@ final class CacheRecorder: ActivationRecorder {
     /// Micro-batches that may wait for the disk while another is computed, so that the memory is known beforehand.
     private static let mostOutstanding = 1
 
+    /// - Parameter isKnown: whether a sample needs no writing, as it is in another file.
     init(
         _ file: ActivationCacheFile, _ split: Split, _ dataset: TokenizedDataset, thread: IOThread,
-        ledger: Ledger, trace: TraceRecorder
+        ledger: Ledger, trace: TraceRecorder, isKnown: @escaping (Int) -> Bool
     ) {
+        self.isKnown = isKnown
         self.trace = trace
         self.file = file
         self.split = split
@@ -69,22 +73,35 @@ final class CacheRecorder: ActivationRecorder {
     func end() {
         let batch = self.batch!
         let stacks = file.shape.stacks.map(\.stack)
-        let samples = batch.sampleIDs.indices.map { index in
+        let positions = batch.sampleIDs.indices.filter { !isKnown(batch.sampleIDs[$0]) }
+        let samples = positions.map { index in
             dataset.cacheRow(
                 batch.sampleIDs[index], tokenCounts: stacks.map { batch.spans($0)[index].count })
         }
-        let (file, split, activations) = (self.file, self.split, buffers)
+        let (file, split) = (self.file, self.split)
+        let activations = positions.count == batch.sampleIDs.count ? buffers : rows(of: positions, batch)
         buffers = []
-        guard failure == nil else {
+        guard failure == nil, !samples.isEmpty else {
             ledger.release(bufferBytes, .cache)
             return
         }
-        outstanding.append(
-            Write(
-                ticket: thread.enqueue { try file.append(split, samples, activations) }, bytes: bufferBytes,
-                recordedStep: trace.recordedStep))
+        let ticket = thread.enqueue {
+            try file.append(split, samples, try activations.map { try file.precision.encode($0) })
+        }
+        outstanding.append(Write(ticket: ticket, bytes: bufferBytes, recordedStep: trace.recordedStep))
         while outstanding.count > Self.mostOutstanding {
             trace.measure("disk", .cacheWait) { waitForOldest() }
+        }
+    }
+
+    /// The buffers with the rows of some of the micro-batch's samples alone.
+    private func rows(of positions: [Int], _ batch: MicroBatch) -> [[Float]] {
+        zip(file.shape.stacks, buffers).map { stack, buffer in
+            let width = file.shape.rowCount(stack)
+            return positions.flatMap { position in
+                let span = batch.spans(stack.stack)[position]
+                return buffer[span.lowerBound * width..<span.upperBound * width]
+            }
         }
     }
 

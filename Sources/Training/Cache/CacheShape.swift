@@ -13,6 +13,11 @@ struct CacheShape: Sendable, Equatable {
     let stacks: [StackLayers]
     let hiddenSize: Int
 
+    init(stacks: [StackLayers], hiddenSize: Int) {
+        self.stacks = stacks
+        self.hiddenSize = hiddenSize
+    }
+
     /// What some steps of a model leave, those of a stage or all, in the stacks that the side network runs beside.
     init(_ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep]) throws {
         let sideStacks = try technique.sideDescription(family)!.stacks
@@ -32,13 +37,4 @@ struct CacheShape: Sendable, Equatable {
     func floatCount(_ tokens: (StackKind) -> Int) -> Int {
         stacks.reduce(0) { $0 + tokens($1.stack) * rowCount($1) }
     }
-}
-
-/// What a cache belongs to: it is of no use for another model, tokenizer, data set or length.
-struct CacheIdentity: Sendable, Equatable {
-    var modelHash: String
-    var tokenizerHash: String
-    var dataHash: String
-    var family: String
-    var maximumSequenceLength: Int
 }

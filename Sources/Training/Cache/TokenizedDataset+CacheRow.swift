@@ -2,14 +2,14 @@ import TextData
 
 extension TokenizedDataset {
     /// What a cache keeps of a sample besides its activations.
-    func cacheRow(_ sample: Int, tokenCounts: [Int]) -> ActivationCacheFile.SampleRow {
+    func cacheRow(_ sample: Int, tokenCounts: [Int]) -> CacheSplit.SampleRow {
         let label: Float? =
             switch labels {
             case .classes(let labels): Float(labels[sample])
             case .scores(let scores): scores[sample]
             case .none, .texts: nil
             }
-        return ActivationCacheFile.SampleRow(
+        return CacheSplit.SampleRow(
             id: sample, tokenCounts: tokenCounts, tokenIDs: Array(input(sample)), label: label,
             targetIDs: hasTargets ? Array(target(sample)) : nil)
     }

@@ -28,9 +28,7 @@ extension Experiment {
         cache = try root.optional("cache").map { [technique] in try Cache($0, technique) } ?? Cache(technique)
         let fileName = reader.file.split(separator: "/").last.map(String.init) ?? "experiment"
         name = try root.optional("name")?.string() ?? String(fileName.prefix { $0 != "." })
-        outputDirectory =
-            try root.optional("output")?.object(keys: ["directory"]).optional("directory")?.string()
-            ?? "runs/\(name)"
+        output = try Output(root.optional("output"), name: name)
     }
 
     private static func readTask(_ reader: JSONReader) throws -> (TaskSpecification, Pooling?) {
@@ -143,7 +141,7 @@ extension Experiment.Parallelism {
 extension Experiment.Device {
     fileprivate init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["memory_budget_bytes", "threads"])
-        memoryBudget = try object.optional("memory_budget_bytes").map { try MemoryBudget($0) }
+        memoryBudget = try object.optional("memory_budget_bytes").map { try ByteBudget($0) }
         if let value = object.optional("threads") { threads = try value.integer(in: 1...4096) }
     }
 }
@@ -153,10 +151,13 @@ extension Experiment.Cache {
     fileprivate init(_ technique: any TuningTechnique) { isEnabled = technique.isCacheable }
 
     fileprivate init(_ reader: JSONReader, _ technique: any TuningTechnique) throws {
-        let object = try reader.object(keys: ["enabled", "directory", "precision", "keep"])
+        let object = try reader.object(keys: ["enabled", "directory", "precision", "budget_bytes", "keep"])
         isEnabled = try object.optional("enabled")?.bool() ?? technique.isCacheable
         directory = try object.optional("directory")?.string()
-        _ = try object.optional("precision")?.choice(["float32"])
+        if let value = object.optional("precision") {
+            precision = CachePrecision(rawValue: try value.choice(CachePrecision.allCases.map(\.rawValue)))!
+        }
+        budget = try object.optional("budget_bytes").map { try ByteBudget($0) }
         if let value = object.optional("keep") { keep = try value.bool() }
         for key in ["enabled", "keep"] where !technique.isCacheable {
             guard let value = object.optional(key), try value.bool() else { continue }
@@ -164,6 +165,20 @@ extension Experiment.Cache {
                 expected:
                     "false with technique \"\(technique.kind)\": it trains inside the backbone, so what would "
                     + "be cached changes with every step; only \"parallel_adapters\" leaves it as it is")
+        }
+    }
+}
+
+extension Experiment.Output {
+    fileprivate init(_ reader: JSONReader?, name: String) throws {
+        directory = "runs/\(name)"
+        guard let reader else { return }
+        let object = try reader.object(keys: ["directory", "checkpoint_steps", "checkpoint_seconds"])
+        if let value = object.optional("directory") { directory = try value.string() }
+        checkpointSteps = try object.optional("checkpoint_steps")?.integer(in: 1...Int.max)
+        // Written as null, no time brings a checkpoint; left out, the default holds.
+        if reader.value["checkpoint_seconds"] != nil {
+            checkpointSeconds = try object.optional("checkpoint_seconds")?.number(in: 0...1e9)
         }
     }
 }

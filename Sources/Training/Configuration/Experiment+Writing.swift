@@ -36,10 +36,18 @@ extension Experiment {
                 .dictionary([
                     ("enabled", .bool(cache.isEnabled)),
                     ("directory", cache.directory.map(JSONValue.string) ?? .null),
-                    ("precision", "float32"), ("keep", .bool(cache.keep)),
+                    ("precision", .string(cache.precision.rawValue)),
+                    ("budget_bytes", cache.budget?.json ?? .null), ("keep", .bool(cache.keep)),
                 ])
             ),
-            ("output", .dictionary([("directory", .string(outputDirectory))])),
+            (
+                "output",
+                .dictionary([
+                    ("directory", .string(output.directory)),
+                    ("checkpoint_steps", JSONValue(optional: output.checkpointSteps)),
+                    ("checkpoint_seconds", JSONValue(optional: output.checkpointSeconds)),
+                ])
+            ),
         ])
     }
 

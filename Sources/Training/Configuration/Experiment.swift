@@ -54,7 +54,7 @@ public struct Experiment: Sendable {
 
     public struct Device: Sendable {
         /// nil for no limit.
-        public var memoryBudget: MemoryBudget?
+        public var memoryBudget: ByteBudget?
         public var threads = 1
     }
 
@@ -62,7 +62,18 @@ public struct Experiment: Sendable {
         public var isEnabled: Bool
         /// nil puts the cache into the run directory.
         public var directory: String?
+        public var precision = CachePrecision.float32
+        /// Bytes of disk that the files of a rank may take; nil for what is free.
+        public var budget: ByteBudget?
         public var keep = false
+    }
+
+    public struct Output: Sendable {
+        public var directory: String
+        /// Updates between two checkpoints within an epoch; nil for no such limit.
+        public var checkpointSteps: Int?
+        /// Seconds between two checkpoints within an epoch; nil for no such limit.
+        public var checkpointSeconds: Double? = 300
     }
 
     public var name: String
@@ -75,7 +86,7 @@ public struct Experiment: Sendable {
     public var parallelism: Parallelism
     public var device: Device
     public var cache: Cache
-    public var outputDirectory: String
+    public var output: Output
 
     /// Whether a run on so many samples keeps their activations: the technique and the experiment allow it, and there is an
     /// epoch that a cache would serve, or a wish to keep one.

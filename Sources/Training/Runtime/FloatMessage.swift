@@ -23,6 +23,9 @@ final class FloatMessage: MessageBuffer {
 
     init(count: Int, ledger: Ledger) { storage = Storage(count: count, category: .exchange, ledger: ledger) }
 
+    /// Room for bytes of any kind.
+    convenience init(byteCount: Int, ledger: Ledger) { self.init(count: (byteCount + 3) / 4, ledger: ledger) }
+
     var bytes: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(
             start: storage.pointer, count: storage.count * MemoryLayout<Float>.stride)

@@ -43,14 +43,19 @@ enum ParameterGathering {
         }
     }
 
-    /// Shows rank 0 the trained values of the whole model, piece by piece in the order of `declarations`, so that no rank
-    /// holds more than its stage. Collective over the world.
+    /// Shows some ranks a flat buffer of the whole model, which the stages hold in parts, piece by piece in the order of
+    /// `declarations`, so that no rank holds more than its stage. Collective over the world.
     ///
-    /// - Parameters: `declarations` are those of all stages; `body` runs on rank 0 alone.
-    /// - Throws: on every rank, what `body` threw.
+    /// - Parameters:
+    ///   - declarations: those of all stages.
+    ///   - own: this rank's bucket; nil when the plan leaves it out.
+    ///   - buffer: the values, or a state of the optimizer, as long as the bucket; nil with `own`.
+    ///   - recipients: the ranks on which `body` runs.
+    /// - Throws: on every rank, what `body` threw on any.
     static func stream(
-        _ declarations: [ParameterBucket.Declaration], from own: StageModel?, plan: Plan, session: Session,
-        _ body: (UnsafeBufferPointer<Float>) throws -> Void
+        _ declarations: [ParameterBucket.Declaration], from own: ParameterBucket?, _ buffer: Tensor?,
+        plan: Plan,
+        session: Session, to recipients: [Int], _ body: (UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
         let family = session.model.family
         var owners: [String: Int] = [:]
@@ -62,24 +67,28 @@ enum ParameterGathering {
             }
         }
         let rank = session.world.rank
+        let isRecipient = recipients.contains(rank)
         var failure: (any Error)?
         for declaration in declarations {
             let owner = owners[declaration.name]!
-            guard rank == owner || rank == 0 else { continue }
-            let values = rank == owner ? own!.parameters.tensor(declaration.name)! : nil
+            guard rank == owner || isRecipient else { continue }
+            let first = rank == owner ? buffer!.offset + own!.range(of: declaration.name)!.lowerBound : 0
             for start in stride(from: 0, to: declaration.count, by: pieceCount) {
                 let count = min(pieceCount, declaration.count - start)
                 let piece: any MessageBuffer =
-                    values.map { FloatView($0.storage, $0.offset + start..<$0.offset + start + count) }
-                    ?? FloatMessage(count: count, ledger: session.ledger)
-                if owner != 0 {
-                    let request =
-                        rank == 0
-                        ? try session.world.immediateReceive(into: piece, from: owner, tag: 0)
-                        : try session.world.immediateSend(piece, to: 0, tag: 0)
-                    try request.wait()
+                    rank == owner
+                    ? FloatView(buffer!.storage, first + start..<first + start + count)
+                    : FloatMessage(count: count, ledger: session.ledger)
+                if rank == owner {
+                    for request in try recipients.filter({ $0 != owner }).map({
+                        try session.world.immediateSend(piece, to: $0, tag: 0)
+                    }) {
+                        try request.wait()
+                    }
+                } else {
+                    try session.world.immediateReceive(into: piece, from: owner, tag: 0).wait()
                 }
-                guard rank == 0, failure == nil else { continue }
+                guard isRecipient, failure == nil else { continue }
                 // After a failure the pieces still arrive: nobody is left waiting with one.
                 do {
                     try withExtendedLifetime(piece) {

@@ -56,7 +56,8 @@ public struct ExperimentSimulation {
         // A cluster's devices are its hosts.
         self.cluster =
             try experiment.device.memoryBudget.map { budget in
-                try budget.check(cluster.devices.map(\.name))
+                try budget.check(
+                    cluster.devices.map(\.name), key: "device.memory_budget_bytes")
                 return cluster.with { budget.bytes(onHost: $0.name) }
             } ?? cluster
         let family = try readModelFamily(directory: experiment.model.path)

@@ -15,13 +15,22 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Write into the experiment's run directory even if it exists.")
     var overwrite = false
 
+    @Flag(help: "Go on where the last run of this experiment stopped.")
+    var resume = false
+
+    func validate() throws {
+        if overwrite, resume {
+            throw ValidationError("--overwrite and --resume: expected one of them, found both")
+        }
+    }
+
     func run() throws {
         try Program.inWorld { world in
             let isRoot = world.rank == 0
             let session = try Session(
                 world: world, experimentPath: arguments.experiment, overrides: arguments.overrides,
                 data: .trainAndValidation)
-            let summary = try Trainer(session, overwrite: overwrite).run()
+            let summary = try Trainer(session, overwrite ? .overwrite : resume ? .resume : .new).train()
             guard isRoot else { return }
             if let metrics = summary.metrics {
                 Output.line(
@@ -29,11 +38,12 @@ struct TrainCommand: ParsableCommand {
                         + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(
                             separator: ", "))
             }
-            Output.line("done in \(Format.duration(summary.seconds)). Saved in \(summary.directory):")
-            Output.line("  adapter   \(summary.adapter)")
-            Output.line("  metrics   \(summary.directory)/metrics.jsonl")
-            Output.line("  plan      \(summary.directory)/plan.json")
-            Output.line("  trace     \(summary.directory)/trace.json")
+            let directory = summary.directory
+            Output.line("done in \(Format.duration(summary.seconds)). Saved in \(directory.path):")
+            Output.line("  adapter   \(directory.adapterPath)")
+            Output.line("  metrics   \(directory.metricsPath)")
+            Output.line("  plan      \(directory.planPath)")
+            Output.line("  trace     \(directory.tracePath)")
         }
     }
 }

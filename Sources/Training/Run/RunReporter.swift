@@ -10,7 +10,8 @@ public final class RunReporter {
     private let progress: ProgressLine?
     private let start: Double
     private var expected = Expectation()
-    private var epochLoss = (sum: 0.0, samples: 0)
+    /// The sum of the open epoch's losses, each times its samples; set when a run goes on within an epoch.
+    var epochLoss = (sum: 0.0, samples: 0)
     /// Peak bytes of this rank so far, for the progress line.
     var peakBytes: () -> Int = { 0 }
 
@@ -44,7 +45,7 @@ public final class RunReporter {
     }
 
     /// - Parameters: `directory` is the run directory, on rank 0, and nil on the others; `start` is when the run began, on
-    ///   the monotonic clock.
+    ///   the monotonic clock, were it never interrupted.
     init(directory: String?, start: Double) throws {
         self.start = start
         let elapsed = Duration.seconds(MonotonicClock.seconds - start)
@@ -58,12 +59,42 @@ public final class RunReporter {
     func event(_ name: String, _ fields: [(String, JSONValue)]) throws { try log?.append(name, fields) }
 
     /// What lies ahead: steps in each phase, and evaluations with so many samples for each one of training.
-    func expect(pipelineSteps: Int, cachedSteps: Int, epochs: Int, evaluationShare: Double) {
+    ///
+    /// - Parameters: `completedSteps` and `closedEpochs` are behind the run that goes on.
+    func expect(
+        pipelineSteps: Int, cachedSteps: Int, completedSteps: Int, epochs: Int, closedEpochs: Int,
+        evaluationShare: Double
+    ) {
         expected.evaluationShare = evaluationShare
-        expected.evaluations = evaluationShare > 0 ? epochs : 0
+        expected.evaluations = evaluationShare > 0 ? epochs - closedEpochs : 0
         expected.remaining = [.pipeline: pipelineSteps, .cached: cachedSteps]
-        expected.steps = pipelineSteps + cachedSteps
+        expected.steps = completedSteps + pipelineSteps + cachedSteps
         expected.epochs = epochs
+    }
+
+    /// Tells where a run goes on.
+    ///
+    /// - Parameter samples: of the cache, those that are there and those that were and must be computed again; nil without
+    ///   a cache.
+    func resumed(
+        _ point: ResumePoint, epoch: Int, _ session: Session, samples: (reused: Int, recomputed: Int)? = nil
+    ) throws {
+        let step = point.checkpoint.step
+        let cache = samples.map {
+            "; of the cache \($0.reused) samples are there, \($0.recomputed) must be computed again"
+        }
+        note(
+            "resumed after step \(step), in epoch \(epoch), with \(Format.count(point.checkpoint.trainableCount)) "
+                + "trained parameters" + (cache ?? ""))
+        try event(
+            "resume",
+            [
+                ("epoch", JSONValue(epoch)), ("step", JSONValue(step)),
+                ("ranks", JSONValue(session.world.size)),
+                ("trainable_parameters", JSONValue(point.checkpoint.trainableCount)),
+                ("reused_samples", JSONValue(optional: samples?.reused)),
+                ("recomputed_samples", JSONValue(optional: samples?.recomputed)),
+            ])
     }
 
     func step(

@@ -1,7 +1,7 @@
 import Support
 
-/// Bytes that training may use on each rank: one number for all, or one for each host that has a limit.
-public enum MemoryBudget: Sendable, Equatable {
+/// Bytes of memory or disk that each rank may use: one number for all, or one for each host that has a limit.
+public enum ByteBudget: Sendable, Equatable {
     case everywhere(Int)
     /// Host names as MPI tells them; other hosts have no limit.
     case byHost([(host: String, bytes: Int)])
@@ -15,19 +15,21 @@ public enum MemoryBudget: Sendable, Equatable {
     }
 
     /// Checks that every host named runs a rank: a name that matches nothing would be a limit that is not kept.
-    func check(_ hosts: [String]) throws {
+    ///
+    /// - Parameter key: where the budget stands in the experiment.
+    func check(_ hosts: [String], key: String) throws {
         guard case .byHost(let named) = self else { return }
         for (host, _) in named where !hosts.contains(where: { $0.utf8.elementsEqual(host.utf8) }) {
             let known = Set(hosts).sorted().joined(separator: ", ")
             throw Failure.configuration(
-                "device.memory_budget_bytes: expected hosts that run ranks (\(known)), found \"\(host)\"")
+                "\(key): expected hosts that run ranks (\(known)), found \"\(host)\"")
         }
     }
 
-    public static func == (a: MemoryBudget, b: MemoryBudget) -> Bool { a.json == b.json }
+    public static func == (a: ByteBudget, b: ByteBudget) -> Bool { a.json == b.json }
 }
 
-extension MemoryBudget {
+extension ByteBudget {
     init(_ reader: JSONReader) throws {
         if reader.value.members != nil {
             self = .byHost(

@@ -18,9 +18,8 @@ final class TrainingState {
         completedSteps: Int = 0
     ) {
         let training = experiment.training
-        let all = training.epochs * stepsPerEpoch
-        plannedSteps = min(all, training.maximumSteps ?? all)
-        schedule = experiment.schedule(stepCount: all)
+        plannedSteps = Self.plannedSteps(experiment, stepsPerEpoch: stepsPerEpoch)
+        schedule = experiment.schedule(stepCount: training.epochs * stepsPerEpoch)
         maximumGradientNorm = training.maximumGradientNorm
         self.completedSteps = completedSteps
         switch training.optimizer {
@@ -31,6 +30,12 @@ final class TrainingState {
             optimizer = SGD(weightDecay: Float(training.weightDecay))
         }
         optimizer.restore(stepCount: completedSteps)
+    }
+
+    /// Updates of a whole run.
+    static func plannedSteps(_ experiment: Experiment, stepsPerEpoch: Int) -> Int {
+        let all = experiment.training.epochs * stepsPerEpoch
+        return min(all, experiment.training.maximumSteps ?? all)
     }
 
     var isFinished: Bool { completedSteps >= plannedSteps }

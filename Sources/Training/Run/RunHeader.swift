@@ -20,13 +20,13 @@ struct RunHeader {
         return (count, frozen.reduce(count) { $0 + $1.count })
     }
 
-    /// Writes the header through the reporter and the `start` event.
-    func write(_ reporter: RunReporter) throws {
+    /// Writes the header through the reporter and, of a new run, the `start` event.
+    func write(_ reporter: RunReporter, isNew: Bool) throws {
         let family = session.model.family
         let (trainable, total) = try parameterCounts()
-        if directory.isRenamed {
+        if directory.isRenamed, isNew {
             reporter.note(
-                "\(session.experiment.outputDirectory) exists; this run goes to \(directory.path) (--overwrite replaces it)"
+                "\(session.experiment.output.directory) exists; this run goes to \(directory.path) (--overwrite replaces it)"
             )
         }
         var table = Table([
@@ -67,6 +67,7 @@ struct RunHeader {
                     + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.stepSeconds)) a step with the backbone"
             )
         }
+        guard isNew else { return }
         try reporter.event(
             "start",
             [

@@ -12,10 +12,43 @@ public enum PlanChooser {
         public let plan: Plan
         /// nil when the experiment brought its own plan.
         public let profile: Profile?
-
         /// The rank that owns each slot of a mini-batch in epochs from the cache.
-        func cacheOwners(worldSize: Int) -> [Int] {
-            plan.cacheOwners(speeds: profile?.cachedSpeeds ?? [Double](repeating: 1, count: worldSize))
+        let owners: [Int]
+        /// Whether the plan is the one that an earlier launch of the run had.
+        let isResumed: Bool
+
+        init(plan: Plan, profile: Profile?, worldSize: Int) {
+            self.plan = plan
+            self.profile = profile
+            owners = plan.cacheOwners(
+                speeds: profile?.cachedSpeeds ?? [Double](repeating: 1, count: worldSize))
+            isResumed = false
+        }
+
+        /// The plan of an earlier launch, where the same hosts go on under the same settings: then nothing is measured again,
+        /// and the numbers stay the same to the last bit. Collective over the world.
+        init?(
+            resuming checkpoint: TrainingCheckpoint, _ hosts: [String], _ directory: RunDirectory,
+            _ session: Session
+        ) throws {
+            let now = session.experiment.json
+            guard checkpoint.hosts == hosts,
+                ["parallelism", "device"].allSatisfy({ checkpoint.experiment[$0] == now[$0] })
+            else { return nil }
+            plan = try Plan(
+                JSONReader(checkpoint.plan, file: directory.checkpointPath),
+                miniBatchSize: session.experiment.training.miniBatchSize)
+            owners = checkpoint.owners
+            let bytes = try session.world.fromRoot {
+                fileExists(directory.profilePath) ? try readFile(directory.profilePath) : []
+            }
+            profile =
+                bytes.isEmpty
+                ? nil
+                : try Profile(
+                    JSONReader(
+                        JSONValue(parsing: bytes, file: directory.profilePath), file: directory.profilePath))
+            isResumed = true
         }
     }
 
@@ -101,7 +134,7 @@ public enum PlanChooser {
             return Array(plan.json.text().utf8)
         }
         let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
-        return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile)
+        return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile, worldSize: worldSize)
     }
 
     /// What stages of a run cost.
@@ -143,9 +176,9 @@ public enum PlanChooser {
 
 extension Profile {
     /// The profile with the experiment's memory budgets in place of those it was measured under; nil keeps them.
-    fileprivate func with(memoryBudget: MemoryBudget?) throws -> Profile {
+    fileprivate func with(memoryBudget: ByteBudget?) throws -> Profile {
         guard let memoryBudget else { return self }
-        try memoryBudget.check(devices.map(\.host))
+        try memoryBudget.check(devices.map(\.host), key: "device.memory_budget_bytes")
         let budgeted = devices.map { device in
             var device = device
             device.memoryBudgetBytes = memoryBudget.bytes(onHost: device.host)

@@ -1,0 +1,214 @@
+import MPI
+import Models
+import Planning
+import Reporting
+import Support
+import TensorCore
+import TextData
+
+/// What all phases of a run share: its session, plan, directory and reports, where it started from, and how to evaluate
+/// and to save.
+final class RunContext {
+    let session: Session
+    let directory: RunDirectory
+    let choice: PlanChooser.Choice
+    /// Where the run goes on; nil for one that begins.
+    let resumed: ResumePoint?
+    let reporter: RunReporter
+    let traceLog: TraceLog
+    let checkpoints: CheckpointKeeper
+    let train: TokenizedDataset
+
+    /// Finds where to go on, plans and opens the run directory. Collective over the world.
+    init(_ session: Session, _ start: RunDirectory.Start) throws {
+        self.session = session
+        guard let train = session.train else { preconditionFailure("training needs the training data") }
+        self.train = train
+        try RunDirectory.check(session.experiment, world: session.world)
+        let hosts = try HostDescription.gather(session.world)
+        let names = hosts.map(\.host)
+        let directory = try RunDirectory.choose(session.experiment, start, world: session.world)
+        self.directory = directory
+        let resumed = start == .resume ? try ResumePoint.find(directory, session) : nil
+        self.resumed = resumed
+        let choice =
+            try resumed.flatMap { try PlanChooser.Choice(resuming: $0.checkpoint, names, directory, session) }
+            ?? PlanChooser.choose(session)
+        self.choice = choice
+        // Nothing of an older run is touched before all that can be wrong has been checked.
+        try directory.make(session.experiment, start, world: session.world)
+        let isRoot = session.world.rank == 0
+        let reporter = try session.world.agree {
+            let before =
+                isRoot
+                ? try MetricsLog.rewind(directory.metricsPath, toStep: resumed?.checkpoint.step ?? 0) : 0
+            return try RunReporter(directory: isRoot ? directory.path : nil, start: session.start - before)
+        }
+        self.reporter = reporter
+        if let resumed { reporter.epochLoss = resumed.checkpoint.epochLoss }
+        traceLog = try TraceLog(
+            session, path: directory.tracePath,
+            label: choice.plan.label(ofRank: session.world.rank) + " on \(names[session.world.rank])",
+            predicted: choice.profile.map {
+                Simulator(profile: $0, costs: PlanChooser.costs(session.experiment, $0)).run(choice.plan)
+                    .trace
+            })
+        reporter.peakBytes = { session.ledger.peakTotalBytes }
+        let started = try session.world.fromRoot {
+            Array("\(resumed?.checkpoint.started ?? WallClock.seconds)".utf8)
+        }
+        checkpoints = try CheckpointKeeper(
+            session, directory, plan: choice.plan, owners: choice.owners, hosts: names,
+            started: Double(String(decoding: started, as: UTF8.self))!, reporter: reporter)
+        try session.world.onRoot {
+            try writeFileAtomically(choice.plan.json.text(indented: true) + "\n", to: directory.planPath)
+            if let profile = choice.profile {
+                try writeFileAtomically(profile.json.text(indented: true) + "\n", to: directory.profilePath)
+            }
+            try RunHeader(session: session, choice: choice, hosts: hosts, directory: directory).write(
+                reporter, isNew: resumed == nil)
+        }
+    }
+
+    // MARK: The course of a run
+
+    var family: any ModelFamily { session.model.family }
+    var allSteps: [LayerStep] { family.steps(of: 0..<family.plannerLayers.count) }
+
+    var stepsPerEpoch: Int { session.order(sampleCount: train.count, isShuffled: false).stepCount }
+
+    /// Updates after which the run ends.
+    var plannedSteps: Int {
+        TrainingState.plannedSteps(session.experiment, stepsPerEpoch: stepsPerEpoch)
+    }
+
+    /// The epoch of the last update.
+    var lastEpoch: Int { (plannedSteps + stepsPerEpoch - 1) / stepsPerEpoch }
+
+    /// The epoch that the run is in when it starts: that of the last update while it is not closed.
+    var firstEpoch: Int {
+        guard let checkpoint = resumed?.checkpoint, checkpoint.step > 0 else { return 1 }
+        let epoch = (checkpoint.step - 1) / stepsPerEpoch + 1
+        return checkpoint.epochIsClosed ? epoch + 1 : epoch
+    }
+
+    func makeState(parameterCount: Int, completedSteps: Int) -> TrainingState {
+        TrainingState(
+            session.experiment, parameterCount: parameterCount, stepsPerEpoch: stepsPerEpoch,
+            ledger: session.ledger, completedSteps: completedSteps)
+    }
+
+    /// Tells the progress line what lies ahead.
+    ///
+    /// - Parameter isCached: whether all epochs but the first run from the cache.
+    func expect(isCached: Bool) {
+        let completed = resumed?.checkpoint.step ?? 0
+        let pipelineEnd = isCached ? min(stepsPerEpoch, plannedSteps) : plannedSteps
+        let pipelineSteps = max(0, pipelineEnd - completed)
+        reporter.expect(
+            pipelineSteps: pipelineSteps, cachedSteps: plannedSteps - completed - pipelineSteps,
+            completedSteps: completed, epochs: session.experiment.training.epochs,
+            closedEpochs: firstEpoch - 1,
+            evaluationShare: Double(session.validation?.count ?? 0) / Double(train.count))
+    }
+
+    /// Measures predictions and reports them; the metrics on rank 0. Collective over the world.
+    func evaluate(
+        _ predictions: Predictions?, _ dataset: TokenizedDataset, _ epoch: Int, since start: Double
+    ) throws -> Metrics? {
+        var metrics: Metrics?
+        try session.world.onRoot {
+            let measured = try predictions!.metrics(session.task!, dataset)
+            try reporter.evaluation(
+                epoch, measured, samples: dataset.count, seconds: MonotonicClock.seconds - start)
+            metrics = measured
+        }
+        return metrics
+    }
+
+    /// Trains an epoch through the stages, as far as it is not behind the run, and evaluates. Collective over the world.
+    ///
+    /// - Returns: the metrics, on rank 0.
+    func pipelineEpoch(
+        _ epoch: Int, _ pipeline: PipelinePhase, _ state: TrainingState, cache: CacheStore?
+    ) throws -> Metrics? {
+        let start = MonotonicClock.seconds
+        try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
+            try pipeline.trainEpoch(
+                epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter,
+                checkpoint: StepCheckpoint(isDue: checkpoints.isDue) { [unowned self] in
+                    try saveCheckpoint(pipeline, state, epochIsClosed: false)
+                })
+        }
+        try reporter.epoch(epoch, phase: .pipeline, seconds: MonotonicClock.seconds - start)
+        guard let validation = session.validation else { return nil }
+        let evaluationStart = MonotonicClock.seconds
+        let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
+            try pipeline.predict(
+                validation, writes: session.validatesByWriting,
+                recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
+        }
+        return try evaluate(predictions, validation, epoch, since: evaluationStart)
+    }
+
+    // MARK: Saving
+
+    /// The trained tensors of all stages.
+    func declarations() throws -> [ParameterBucket.Declaration] {
+        try StageModel.declarations(family, session.modelConfiguration, steps: allSteps)
+    }
+
+    /// Saves what the stages hold at the end of an epoch, each handing on its own: the adapter, a checkpoint and the trace.
+    /// Collective over the world.
+    func save(_ pipeline: PipelinePhase, _ state: TrainingState) throws {
+        let declarations = try declarations()
+        try session.trace.measureAlways("save", .save) {
+            let writer = try makeAdapterWriter(declarations)
+            try ParameterGathering.stream(
+                declarations, from: pipeline.model?.parameters, pipeline.model?.parameters.values,
+                plan: choice.plan, session: session, to: [0]
+            ) { try writer!.append($0) }
+            try session.world.onRoot { try writer!.finish() }
+            try saveCheckpoint(pipeline, state, epochIsClosed: true)
+        }
+        try traceLog.write()
+    }
+
+    /// Saves a complete model at the end of an epoch, which every rank has: the adapter, a checkpoint and the trace.
+    /// Collective over the world.
+    func save(_ complete: StageModel, _ state: TrainingState) throws {
+        try session.trace.measureAlways("save", .save) {
+            let writer = try makeAdapterWriter(complete.parameters.declarations)
+            try session.world.onRoot {
+                let values = complete.parameters.values
+                try writer!.append(UnsafeBufferPointer(start: values.pointer, count: values.count))
+                try writer!.finish()
+            }
+            try session.world.agree {
+                try checkpoints.save(complete.parameters, state, epochIsClosed: true)
+            }
+        }
+        try traceLog.write()
+    }
+
+    /// Saves where a run through the stages stands. Collective over the world.
+    func saveCheckpoint(_ pipeline: PipelinePhase, _ state: TrainingState, epochIsClosed: Bool) throws {
+        try checkpoints.save(
+            try declarations(), from: pipeline.model?.parameters, state, epochIsClosed: epochIsClosed)
+    }
+
+    /// Begins the adapter's files; nil but on rank 0. Collective over the world.
+    private func makeAdapterWriter(_ declarations: [ParameterBucket.Declaration]) throws -> AdapterWriter? {
+        try session.world.agree {
+            guard let task = session.task else { return nil }
+            return try AdapterWriter(
+                directory.adapterPath, declarations, session: session, task: task,
+                maximumGenerationLength: generationLength)
+        }
+    }
+
+    /// Room for a text somewhat longer than any that was trained on.
+    var generationLength: Int {
+        train.hasTargets ? train.maximumTargetLength + 8 : session.experiment.task.maximumSequenceLength
+    }
+}

@@ -1,0 +1,147 @@
+import MPI
+import Support
+
+/// The directory of a run. An existing one is never overwritten unless asked: a new run takes the next free suffix.
+public struct RunDirectory: Sendable {
+    public let path: String
+    /// Where this run's cache files lie.
+    public let cachePath: String
+    /// Whether another name had to be taken.
+    public let isRenamed: Bool
+
+    /// How a run begins.
+    public enum Start: Sendable {
+        /// In a directory of its own.
+        case new
+        /// In place of what is there.
+        case overwrite
+        /// Where the last run of this name stopped; a run of which nothing is there begins anew.
+        case resume
+    }
+
+    /// Chooses the directory of a run; the same path on every rank. Nothing is made or changed. Collective over the world.
+    ///
+    /// A run that is resumed is the last one: the highest suffix of which any rank has something.
+    static func choose(_ experiment: Experiment, _ start: Start, world: borrowing Communicator) throws
+        -> RunDirectory
+    {
+        let first = RunDirectory(experiment, number: 1)
+        guard start != .overwrite else { return first }
+        var number = 1
+        func isTaken(_ number: Int) throws -> Bool {
+            let candidate = RunDirectory(experiment, number: number)
+            let isThere = fileExists(candidate.path) && world.rank == 0 || candidate.hasCheckpointsOrCache
+            return try world.allReduceMax(Int64(isThere ? 1 : 0)) > 0
+        }
+        while try isTaken(number) { number += 1 }
+        return RunDirectory(experiment, number: start == .resume ? max(1, number - 1) : number)
+    }
+
+    private init(_ experiment: Experiment, number: Int) {
+        let wanted = Self.trimmed(experiment.output.directory)
+        let path = number == 1 ? wanted : "\(wanted)-\(number)"
+        // Its own directory under a shared one, so that two runs never mix their files.
+        let name = path.split(separator: "/").last.map(String.init) ?? "run"
+        self.path = path
+        cachePath = experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache"
+        isRenamed = number > 1
+    }
+
+    /// The directory of a run that has been, by its path.
+    init(of experiment: Experiment) { self.init(experiment, number: 1) }
+
+    private var hasCheckpointsOrCache: Bool { fileExists(checkpointPath) || fileExists(cachePath) }
+
+    /// Makes the directory and writes the resolved experiment. Collective over the world.
+    ///
+    /// - Throws: when it cannot be made or written to, on every rank the same.
+    func make(_ experiment: Experiment, _ start: Start, world: borrowing Communicator) throws {
+        try world.agree {
+            try makeDirectory(path)
+            guard start == .overwrite else { return }
+            for name in try directoryContents(checkpointPath) { try removeFile(checkpointPath + "/" + name) }
+            for file in try cacheFiles() { try removeFile(file) }
+        }
+        try world.onRoot {
+            if start == .overwrite {
+                for name in ["metrics.jsonl", "profile.json", "trace.json", "report.html"] {
+                    try removeFile(path + "/" + name)
+                }
+            }
+            try writeFileAtomically(
+                experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
+        }
+    }
+
+    /// Finds out early, and without leaving a trace, whether the directory can be made. Collective over the world.
+    static func check(_ experiment: Experiment, world: borrowing Communicator) throws {
+        try world.agree {
+            try checkWritable(trimmed(experiment.output.directory))
+            if experiment.cache.isEnabled, let cache = experiment.cache.directory {
+                try checkWritable(trimmed(cache))
+            }
+        }
+    }
+
+    /// A path without slashes at its end, so that a suffix makes a sibling and not a child.
+    private static func trimmed(_ path: String) -> String {
+        var path = path
+        while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+        return path
+    }
+
+    // MARK: What is in it
+
+    public var metricsPath: String { path + "/metrics.jsonl" }
+    public var planPath: String { path + "/plan.json" }
+    var profilePath: String { path + "/profile.json" }
+    public var tracePath: String { path + "/trace.json" }
+    public var adapterPath: String { path + "/adapter" }
+    var checkpointPath: String { path + "/checkpoints" }
+
+    /// A rank's checkpoint.
+    func checkpoint(rank: Int) -> String { "\(checkpointPath)/rank-\(Self.fourDigits(rank)).safetensors" }
+
+    /// Makes the directory of the cache, for its owner alone.
+    func makeCacheDirectory() throws {
+        guard !fileExists(cachePath) else { return }
+        try makeDirectory(cachePath)
+        try restrictToOwner(cachePath)
+    }
+
+    func removeCacheDirectoryIfEmpty() { removeDirectoryIfEmpty(cachePath) }
+
+    /// A rank's cache file, once it is complete.
+    func cacheFile(rank: Int) -> String { "\(cachePath)/rank-\(Self.fourDigits(rank)).h5" }
+
+    /// A name for a cache file in the making that no other has.
+    func freeCachePart(rank: Int) -> String {
+        let path = cacheFile(rank: rank)
+        var part = path + ".part"
+        var number = 2
+        while fileExists(part) {
+            part = "\(path).\(number).part"
+            number += 1
+        }
+        return part
+    }
+
+    /// All cache files that are there, complete or not, of whatever rank.
+    func cacheFiles() throws -> [String] {
+        try directoryContents(cachePath).filter {
+            $0.hasPrefix("rank-") && ($0.hasSuffix(".h5") || $0.contains(".h5.") && $0.hasSuffix(".part"))
+        }.map { "\(cachePath)/\($0)" }
+    }
+
+    /// What is kept beside the activations: the frozen tensors of the head, the side network before training, and a
+    /// classifier that was saved with the model.
+    static let cacheTensorNames = ["frozen", "side-initial", "classifier"]
+
+    /// The file of tensors that later runs need besides the activations.
+    func cacheTensors(_ name: String) -> String { "\(cachePath)/\(name).safetensors" }
+
+    private static func fourDigits(_ rank: Int) -> String {
+        let number = String(rank)
+        return String(repeating: "0", count: max(0, 4 - number.count)) + number
+    }
+}
