@@ -134,12 +134,7 @@ public func removeDirectoryIfEmpty(_ path: String) { rmdir(path) }
 /// Checks that a directory is there and can be written to, or could be made. Throws a configuration failure that names the
 /// path that stands in the way and the reason.
 public func checkWritable(_ directory: String) throws {
-    var path = directory
-    while !fileExists(path) {
-        let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
-            separator: "/")
-        path = parent.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : parent
-    }
+    let path = nearestExisting(directory)
     var status = stat()
     guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
         throw Failure.configuration("\(directory): cannot be made: \(path) is not a directory")
@@ -174,4 +169,15 @@ public func directoryContents(_ path: String) throws -> [String] {
         if name != ".", name != ".." { names.append(name) }
     }
     return names.sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
+}
+
+/// A path, or what of it is there: the nearest directory above it that exists, "." at the end of a relative one.
+public func nearestExisting(_ path: String) -> String {
+    var path = path
+    while !fileExists(path) {
+        let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+            separator: "/")
+        path = parent.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : parent
+    }
+    return path
 }

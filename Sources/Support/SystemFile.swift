@@ -1,5 +1,3 @@
-import Support
-
 #if canImport(Glibc)
     import Glibc
 #else
@@ -9,7 +7,7 @@ import Support
 /// Reads a file that the kernel makes up as it is read, whose size it does not tell.
 ///
 /// - Returns: nil when there is no such file or this process may not read it.
-func readSystemFile(_ path: String) -> String? {
+public func readSystemFile(_ path: String) -> String? {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
