@@ -152,7 +152,8 @@ extension LayerTimes {
 }
 
 extension LinkProfile {
-    init(_ reader: JSONReader) throws {
+    /// Reads what `json` writes, strictly.
+    public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["ranks", "bandwidth", "latency_seconds"])
         let ranksReader = try object.required("ranks")
         let ranks = try ranksReader.array().map { try $0.integer(in: 0...1_000_000) }
@@ -166,7 +167,7 @@ extension LinkProfile {
             latencySeconds: try object.required("latency_seconds").seconds())
     }
 
-    var json: JSONValue {
+    public var json: JSONValue {
         .dictionary([
             ("ranks", [JSONValue(ranks.0), JSONValue(ranks.1)]), ("bandwidth", JSONValue(bandwidth)),
             ("latency_seconds", JSONValue(latencySeconds)),

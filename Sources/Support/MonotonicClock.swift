@@ -10,9 +10,9 @@ public enum MonotonicClock {
     public static var seconds: Double { clockSeconds(CLOCK_MONOTONIC) }
 }
 
-/// The time of day.
+/// The clock on the wall, which its host may set.
 public enum WallClock {
-    /// Seconds since the beginning of 1970, UTC.
+    /// Seconds since 1970.
     public static var seconds: Double { clockSeconds(CLOCK_REALTIME) }
 }
 

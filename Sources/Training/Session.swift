@@ -46,6 +46,7 @@ public final class Session {
     ) throws {
         trace = TraceRecorder(rank: world.rank)
         self.world = world
+        try Handshake.check(self.world)
         let resolved = try self.world.fromRoot {
             var experiment = try Experiment(contentsOf: experimentPath, overrides: overrides)
             try adjust(&experiment)
@@ -62,7 +63,7 @@ public final class Session {
         memoryBudget = try Self.enforceBudget(experiment, ledger, self.world)
         let model = try self.world.agree { try ModelFiles(experiment.model) }
         self.model = model
-        try Self.compareFingerprints(model.fingerprint, self.world)
+        try Handshake.checkModel(model.fingerprint, self.world)
         // Where hosts differ in what their copies declare, rank 0 decides.
         let declared = try self.world.fromRoot {
             Array(try (experiment.pooling ?? model.declaredPooling()).rawValue.utf8)
@@ -115,15 +116,6 @@ public final class Session {
         ledger.activity = "start"
         ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }
         return bytes
-    }
-
-    private static func compareFingerprints(_ own: String, _ world: borrowing Communicator) throws {
-        let all = try world.allGather(Array(own.utf8)).map { String(decoding: $0, as: UTF8.self) }
-        guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
-        throw Failure.configuration(
-            "model.path: expected the same model on every rank, found \(all[0]) on rank 0 and \(all[other]) on "
-                + "rank \(other)"
-        ).shared
     }
 
     private func checkCounts() throws {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Training
 
 /// The program: one binary on every device, started by `mpirun`.
 struct PacMPI: ParsableCommand {
@@ -12,8 +13,10 @@ struct PacMPI: ParsableCommand {
 
             Commands that need no other rank (plan, simulate, inspect, report, verify) run without mpirun as well.
             """,
+        version: ProgramBuild.currentVersion,
         subcommands: [
-            TrainCommand.self, ProfileCommand.self, PlanCommand.self, EvaluateCommand.self,
+            DoctorCommand.self, TrainCommand.self, ProfileCommand.self, PlanCommand.self,
+            EvaluateCommand.self,
             PredictCommand.self,
             SimulateCommand.self, InspectCommand.self, ReportCommand.self, VerifyCommand.self,
         ],

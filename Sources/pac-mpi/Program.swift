@@ -12,7 +12,11 @@ import Training
 /// Starts and ends a command among the ranks of a job.
 enum Program {
     /// Whether this process is the one of the job that talks to the terminal. Commands that need no world run there alone.
-    static var speaks: Bool { MPIEnvironment.rankBeforeInitialization == 0 }
+    ///
+    /// Processes of a launcher that the MPI library does not know would all believe to be it.
+    static var speaks: Bool {
+        MPIEnvironment.rankBeforeInitialization == 0 && LaunchEnvironment.current.rank == 0
+    }
 
     /// Runs a command's body in the world of all ranks.
     ///
@@ -28,7 +32,7 @@ enum Program {
             // with a status, and would cut rank 0 off before it has spoken.
             tell(failure)
             try MPIEnvironment.finalize()
-            exit(failure.exitStatus)
+            leave(status: failure.exitStatus)
         } catch {
             LoneFailure.end(error as? Failure ?? .run(String(describing: error)))
         }
@@ -39,6 +43,13 @@ enum Program {
     static func end(with failure: Failure) -> Never {
         tell(failure)
         exit(failure.exitStatus)
+    }
+
+    /// Ends this process, whose rank 0 has spoken, with a status. Collective.
+    static func leave(status: Int32) -> Never {
+        // Processes that wrongly believe to be alone wait for none, and a launcher may end them all when one leaves so.
+        if !speaks, MPIEnvironment.sizeBeforeInitialization == 1 { sleep(1) }
+        exit(status)
     }
 
     /// Rank 0 tells what all ranks know.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import MPI
 import Support
+import Training
 
 #if canImport(Glibc)
     import Glibc
@@ -17,11 +18,15 @@ do {
         Program.end(with: failure)
     }
 } catch {
-    // The other ranks leave in silence and without a status: mpirun ends a job as soon as one of them has a status, and
-    // would cut rank 0 off before it has spoken.
-    guard Program.speaks else { exit(0) }
     let code = PacMPI.exitCode(for: error)
     let message = PacMPI.fullMessage(for: error)
+    guard Program.speaks else {
+        if code == .success { exit(0) }
+        // mpirun ends a job as soon as a rank leaves with a status, and would cut rank 0 off before it has spoken. A rank
+        // that lives longer was given other arguments than rank 0, which waits for it.
+        sleep(1)
+        LoneFailure.end(.configuration(message))
+    }
     Output.write(message + "\n", to: code == .success ? STDOUT_FILENO : STDERR_FILENO)
     exit(code == .success ? 0 : code == .validationFailure ? 2 : code.rawValue)
 }

@@ -22,11 +22,16 @@ public func builtExecutable(_ name: String) -> String {
 
 /// Runs a program on some ranks under `mpirun`, which says nothing of its own.
 public func mpirun(ranks: Int, _ program: String, _ arguments: [String], seconds: Double) throws -> Outcome {
-    let options = [
-        "mpirun", "-np", "\(ranks)", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q",
-        program,
-    ]
-    return try launch("/usr/bin/env", options + arguments, seconds: seconds)
+    try mpirun([(ranks, program, arguments)], seconds: seconds)
+}
+
+/// Runs several programs as one job, the ranks of the first one first.
+public func mpirun(
+    _ parts: [(ranks: Int, program: String, arguments: [String])], seconds: Double
+) throws -> Outcome {
+    let options = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"]
+    let programs = parts.map { ["-np", "\($0.ranks)", $0.program] + $0.arguments }
+    return try launch("/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds)
 }
 
 /// Runs a program to its end, or kills it after a time limit and throws.

@@ -84,16 +84,18 @@ import Training
         }
     }
 
-    @Test(arguments: [("0", 1), ("0-1", 2), ("0-3,6,8-9", 7), ("4,12-12", 2)])
-    func allowedProcessors(list: String, count: Int) throws {
+    @Test(arguments: [
+        ("0", [0]), ("0-1", [0, 1]), ("0-3,6,8-9", [0, 1, 2, 3, 6, 8, 9]), ("4,12-12", [4, 12]),
+    ])
+    func processors(list: String, numbers: [Int]) throws {
         let text = "Cpus_allowed:\tff\nCpus_allowed_list:\t\(list)\nMems_allowed_list:\t0-7\n"
-        #expect(try allowedProcessorCount(text, file: "status") == count)
+        #expect(try allowedProcessors(text, file: "status") == numbers)
     }
 
     @Test(arguments: ["", "Cpus_allowed_list:\t\n", "Cpus_allowed_list:\t3-1\n", "Cpus_allowed_list:\t1,x\n"])
     func unreadableProcessorsAreAnError(text: String) {
         #expect(throws: Failure.run("status: expected a line \"Cpus_allowed_list: NUMBERS\", found none")) {
-            try allowedProcessorCount(text, file: "status")
+            try allowedProcessors(text, file: "status")
         }
     }
 

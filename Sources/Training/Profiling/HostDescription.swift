@@ -63,47 +63,56 @@ public struct HostDescription: Sendable, Equatable {
     /// holds for.
     ///
     /// - Parameter hosts: by rank.
-    public static func warnings(_ hosts: [HostDescription]) -> [String] {
-        var causes: [(text: String, ranks: [Int])] = []
-        func add(_ text: String, _ rank: Int) {
+    public static func findings(_ hosts: [HostDescription]) -> [Finding] {
+        var causes: [(text: String, remedy: String, ranks: [Int])] = []
+        func add(_ text: String, _ rank: Int, remedy: String) {
             if let index = causes.firstIndex(where: { $0.text == text }) {
                 causes[index].ranks.append(rank)
             } else {
-                causes.append((text, [rank]))
+                causes.append((text, remedy, [rank]))
             }
         }
         for (rank, host) in hosts.enumerated() {
             if let value = host.blasCoreOverride {
                 add(
                     "OPENBLAS_CORETYPE is set to \"\(value)\": OpenBLAS uses its \(host.blasCore) kernels without "
-                        + "asking the processor", rank)
+                        + "asking the processor", rank,
+                    remedy: "unset OPENBLAS_CORETYPE in the environment of these ranks")
             }
             if host.hasAVX512, !wideBLASCores.contains(host.blasCore.lowercased()) {
                 add(
                     "OpenBLAS uses its \(host.blasCore) kernels on a processor with AVX-512, where matrix products "
-                        + "could be up to twice as fast", rank)
+                        + "could be up to twice as fast", rank,
+                    remedy: host.blasCoreOverride == nil
+                        ? "install an OpenBLAS that is new enough to know this processor"
+                        : "unset OPENBLAS_CORETYPE, or set it to SkylakeX")
             }
         }
-        var messages = causes.map { "\(Self.name($0.ranks)): \($0.text)" }
-        let cores = hosts.map(\.blasCore).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        var findings = causes.map {
+            Finding(.warning, "\(rankNames($0.ranks)): \($0.text)", remedy: $0.remedy)
+        }
+        let cores = unique(hosts.map(\.blasCore))
         if cores.count > 1 {
             let parts = cores.map { core in
-                "\(core) on \(name(hosts.indices.filter { hosts[$0].blasCore == core }))"
+                "\(core) on \(rankNames(hosts.indices.filter { hosts[$0].blasCore == core }))"
             }
-            messages.append(
-                "OpenBLAS kernels differ (\(parts.joined(separator: ", "))): ranks round differently, so results "
-                    + "depend on which rank computes what")
+            findings.append(
+                Finding(
+                    .warning,
+                    "OpenBLAS kernels differ (\(parts.joined(separator: ", "))): ranks round differently, so results "
+                        + "depend on which rank computes what",
+                    remedy:
+                        "none is needed unless results must be alike to the last digit; then set OPENBLAS_CORETYPE to a "
+                        + "type that all processors can run"))
         }
-        return messages
+        return findings
     }
+
+    /// The texts of `findings`.
+    public static func warnings(_ hosts: [HostDescription]) -> [String] { findings(hosts).map(\.text) }
 
     /// The core types whose kernels use AVX-512, in lower case: OpenBLAS is of two minds about the spelling.
     private static let wideBLASCores: Set<String> = ["skylakex", "cooperlake", "sapphirerapids"]
-
-    /// "rank 2", "ranks 0, 1, 3".
-    private static func name(_ ranks: [Int]) -> String {
-        (ranks.count == 1 ? "rank " : "ranks ") + ranks.map(String.init).joined(separator: ", ")
-    }
 }
 
 extension HostDescription {

@@ -22,8 +22,7 @@ struct HostResources {
                 membership: readSystemFile("/proc/self/cgroup") ?? "",
                 mounts: readSystemFile("/proc/self/mountinfo") ?? "")
             let memory = try MemoryInformation(try required("/proc/meminfo"), file: "/proc/meminfo")
-            let allowed = try allowedProcessorCount(
-                try required("/proc/self/status"), file: "/proc/self/status")
+            let allowed = try processors().count
             let quota = groups.processorLimit(readSystemFile).map { max(1, Int($0)) }
             return HostResources(
                 coreCount: min(allowed, quota ?? allowed),
@@ -31,6 +30,11 @@ struct HostResources {
                     memory.availableBytes, groups.memoryLimit(readSystemFile) ?? memory.availableBytes),
                 totalMemoryBytes: memory.totalBytes,
                 hasAVX512: processorFlags(readSystemFile("/proc/cpuinfo") ?? "").contains("avx512f"))
+        }
+
+        /// The processors that the scheduler may put this process on, by number.
+        static func processors() throws -> [Int] {
+            try allowedProcessors(try required("/proc/self/status"), file: "/proc/self/status")
         }
 
         private static func required(_ path: String) throws -> String {
@@ -52,6 +56,9 @@ struct HostResources {
                 totalMemoryBytes: memory,
                 hasAVX512: number("hw.optional.avx512f") == 1)
         }
+
+        /// All processors: the system binds no process to some of them.
+        static func processors() throws -> [Int] { Array(0..<max(1, number("hw.ncpu") ?? 1)) }
 
         private static func number(_ name: String) -> Int? {
             var value: Int64 = 0
@@ -85,17 +92,17 @@ public struct MemoryInformation: Sendable, Equatable {
 /// ("Cpus_allowed_list: 0-3,6").
 ///
 /// - Throws: a run failure that names the file and the line that is missing.
-public func allowedProcessorCount(_ text: String, file: String) throws -> Int {
+public func allowedProcessors(_ text: String, file: String) throws -> [Int] {
     for line in text.split(separator: "\n") where line.hasPrefix("Cpus_allowed_list:") {
-        let counts = line.drop { $0 != ":" }.dropFirst().split(separator: ",").map { part -> Int? in
+        let runs = line.drop { $0 != ":" }.dropFirst().split(separator: ",").map {
+            part -> ClosedRange<Int>? in
             let ends = part.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
             guard let first = ends.first ?? nil, let last = ends.last ?? nil, first <= last else {
                 return nil
             }
-            return last - first + 1
+            return first...last
         }
-        let sum = counts.reduce(0) { $0 + ($1 ?? 0) }
-        if sum > 0, !counts.contains(nil) { return sum }
+        if !runs.isEmpty, !runs.contains(nil) { return runs.flatMap { Array($0!) } }
     }
     throw Failure.run("\(file): expected a line \"Cpus_allowed_list: NUMBERS\", found none")
 }

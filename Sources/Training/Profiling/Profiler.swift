@@ -224,7 +224,7 @@ public struct Profiler: Sendable {
         sampleCount: Int, _ peakTokens: [TokenCounts], _ world: borrowing Communicator
     ) throws -> Profile {
         let own: JSONValue = .dictionary([
-            ("device", device.json), ("links", .array(links.map(\.message))),
+            ("device", device.json), ("links", .array(links.map(\.json))),
         ])
         let gathered = try world.gather(Array(own.text().utf8))
         let text = try world.fromRoot {
@@ -234,9 +234,7 @@ public struct Profiler: Sendable {
                 let file = "profile of rank \(rank)"
                 let object = try JSONReader(JSONValue(parsing: bytes, file: file), file: file).object()
                 devices.append(try DeviceProfile(try object.required("device")))
-                allLinks += try object.required("links").array().map {
-                    try LinkProfile(message: $0, from: rank)
-                }
+                allLinks += try object.required("links").array().map { try LinkProfile($0) }
             }
             let profile = try Profile(
                 devices: devices, layers: layers,
@@ -256,20 +254,5 @@ extension PlannerLayer.Kind {
         case .decoder: .decoderBlock
         case .head: .head
         }
-    }
-}
-
-extension LinkProfile {
-    /// The link as its lower rank tells rank 0: the other rank, bytes per second, seconds.
-    fileprivate var message: JSONValue {
-        [JSONValue(ranks.1), JSONValue(bandwidth), JSONValue(latencySeconds)]
-    }
-
-    fileprivate init(message: JSONReader, from rank: Int) throws {
-        let parts = try message.array()
-        guard parts.count == 3 else { throw message.failure(expected: "three numbers") }
-        self.init(
-            ranks: (rank, try parts[0].integer()), bandwidth: try parts[1].number(),
-            latencySeconds: try parts[2].number())
     }
 }

@@ -15,6 +15,8 @@ final class TraceLog {
     /// A mini-batch as it was expected, for rank 0 to write beside the measured ones; nil where nothing was profiled.
     private let predicted: TraceGroup?
     private var clock = ClockAlignment()
+    /// When the run began, on rank 0's clock.
+    private let start: Double
 
     /// Measures the clocks. Collective over the world.
     ///
@@ -24,6 +26,9 @@ final class TraceLog {
         self.path = path
         self.label = label
         self.predicted = predicted
+        let begun = session.start
+        start = try session.world.fromRoot { withUnsafeBytes(of: begun) { Array($0) } }
+            .withUnsafeBytes { $0.loadUnaligned(as: Double.self) }
         try measureClock()
     }
 
@@ -44,44 +49,11 @@ final class TraceLog {
             origin: .measured, labels: [session.world.rank: label], spans: clock.shared(session.trace.spans))
     }
 
-    /// Exchanges the time with rank 0, one rank after the other. Collective over the world.
+    /// Exchanges the time with rank 0. Collective over the world.
     private func measureClock() throws {
-        let rank = session.world.rank
-        for peer in 1..<max(1, session.world.size) where rank == 0 || rank == peer {
-            if rank == 0 { try answer(peer) } else { try ask() }
-        }
-        if rank == 0 { clock.add(local: MonotonicClock.seconds, difference: -session.start) }
+        let difference = try ClockExchange.difference(session.world) { MonotonicClock.seconds }
+        clock.add(local: MonotonicClock.seconds, difference: difference - start)
     }
-
-    private func ask() throws {
-        var exchanges: [(sent: Double, answer: Double, received: Double)] = []
-        var start = 0.0
-        for _ in 0..<Self.exchangeCount {
-            let sent = MonotonicClock.seconds
-            try session.world.immediateSend(ByteBuffer(count: 1), to: 0, tag: Self.tag).wait()
-            let answer = ByteBuffer(count: 16)
-            try session.world.immediateReceive(into: answer, from: 0, tag: Self.tag).wait()
-            let time = answer.bytes.load(as: Double.self)
-            exchanges.append((sent, time, MonotonicClock.seconds))
-            start = answer.bytes.load(fromByteOffset: 8, as: Double.self)
-        }
-        clock.add(
-            local: MonotonicClock.seconds, difference: ClockAlignment.difference(exchanges) - start)
-    }
-
-    private func answer(_ peer: Int) throws {
-        for _ in 0..<Self.exchangeCount {
-            try session.world.immediateReceive(into: ByteBuffer(count: 1), from: peer, tag: Self.tag).wait()
-            let answer = ByteBuffer(count: 16)
-            answer.bytes.storeBytes(of: MonotonicClock.seconds, as: Double.self)
-            answer.bytes.storeBytes(of: session.start, toByteOffset: 8, as: Double.self)
-            try session.world.immediateSend(answer, to: peer, tag: Self.tag).wait()
-        }
-    }
-
-    /// Exchanges of one measurement: the quickest counts, so a few that were held up do no harm.
-    private static let exchangeCount = 16
-    private static let tag = 7
 }
 
 extension Plan {
