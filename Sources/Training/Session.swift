@@ -36,7 +36,7 @@ public final class Session {
     /// Which data a command needs.
     public enum Data { case trainAndValidation, validation, none }
 
-    /// Reads the experiment on rank 0 and prepares everything on all ranks.
+    /// Makes sure that the ranks belong together, reads the experiment on rank 0 and prepares everything on all ranks.
     ///
     /// - Parameters: `overrides` are `key.path=value`; `adjust` changes the experiment before anything is read, on rank 0
     ///   (an adapter brings its labels and sizes along).

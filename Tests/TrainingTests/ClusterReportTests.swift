@@ -81,6 +81,7 @@ import Training
             damage: {
                 $0.identities[3].build = ProgramBuild(
                     version: "1.2.4", architecture: "arm64", isLittleEndian: true, checksum: "5555")
+                $0.details = []
             }),
         Case(
             testDescription: "another architecture",
@@ -123,7 +124,7 @@ import Training
         Case(
             testDescription: "no model", severity: .problem,
             text: "rank 2 (bob): models/x/config.json: cannot be read: No such file or directory",
-            remedy: "copy the model's directory to the same path on this host",
+            remedy: "copy the model's directory to the same path on each host",
             damage: {
                 $0.details[2].model = .unusable(
                     "models/x/config.json: cannot be read: No such file or directory")
@@ -224,7 +225,7 @@ import Training
             damage: { $0.needs?.memoryBudget = .byHost([("bob", 3_000_000_000)]) }),
         Case(
             testDescription: "a clock that is ahead",
-            text: "ranks 2, 3 (bob): the clock is 90 s ahead of rank 0's",
+            text: "ranks 2, 3 (bob): the clock is 1 min 30 s ahead of rank 0's",
             remedy: "let the network set it (`sudo timedatectl set-ntp true`)",
             damage: { for rank in 2..<4 { $0.details[rank].clockSeconds = 90 } }),
     ]
@@ -242,10 +243,10 @@ import Training
         let report = Cluster().report
         #expect(report.findings == [] && report.verdict == .fit)
         #expect(report.text.hasSuffix("\n\nverdict: fit"))
-        #expect(report.text.contains("   2  bob   eth0 10.0.0.2      2   4.0 GB"))
+        #expect(report.text.contains("   2  bob   eth0 10.0.0.2      2  4.0 GB"))
         #expect(report.text.contains("rank 0: train.jsonl dd\nranks 1-3: train.jsonl is not there"))
         // 110 MB/s, 0.2 ms.
-        #expect(report.text.contains("\n1  0.200      ·    110    110\n"), "\(report.text)")
+        #expect(report.text.contains("\n1  0.200      ·    110  110\n"), "\(report.text)")
 
         var alone = Cluster()
         alone.identities = [alone.identities[0]]

@@ -13,12 +13,16 @@ import Testing
 
     /// CRC-32C, a table entry a byte: what iSCSI's standard (RFC 3720) defines, written apart from the program's own.
     private func checksum(_ path: String) throws -> String {
-        let table = (0..<256).map { byte in
-            (0..<8).reduce(UInt32(byte)) { value, _ in value & 1 == 1 ? value >> 1 ^ 0x82F6_3B78 : value >> 1
-            }
+        var table: [UInt32] = []
+        for byte in 0..<UInt32(256) {
+            var value = byte
+            for _ in 0..<8 { value = value & 1 == 1 ? (value >> 1) ^ 0x82F6_3B78 : value >> 1 }
+            table.append(value)
         }
-        let state = try readFile(path).reduce(UInt32.max) { $0 >> 8 ^ table[Int(($0 ^ UInt32($1)) & 0xFF)] }
-        return String(format: "%08x", ~state)
+        var state = UInt32.max
+        for byte in try readFile(path) { state = (state >> 8) ^ table[Int((state ^ UInt32(byte)) & 0xFF)] }
+        let digits = String(state ^ UInt32.max, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
     }
 
     @Test("one table of one or four ranks, told once, and a verdict", arguments: [1, 4])

@@ -40,21 +40,19 @@ extension ClusterReport {
         }
 
         private var models: [Finding] {
-            var fingerprints: [(rank: Int, text: String)] = []
-            var findings: [Finding] = []
-            for (rank, details) in details.enumerated() {
-                switch details.model {
-                case .notAsked: break
-                case .fingerprint(let text): fingerprints.append((rank, text))
-                case .unusable(let reason):
-                    findings.append(
-                        Finding(
-                            .problem, "\(rankNames([rank], hosts: hosts)): \(reason)",
-                            remedy: "copy the model's directory to the same path on this host"))
-                }
+            let reasons = details.map { details -> String? in
+                if case .unusable(let reason) = details.model { reason } else { nil }
             }
-            return findings
-                + Handshake.modelDisagreements(fingerprints, hosts: hosts)
+            let unusable = unique(reasons.compactMap { $0 }).map { reason in
+                Finding(
+                    .problem,
+                    "\(rankNames(reasons.indices.filter { reasons[$0] == reason }, hosts: hosts)): \(reason)",
+                    remedy: "copy the model's directory to the same path on each host")
+            }
+            let fingerprints = details.enumerated().compactMap { rank, details in
+                if case .fingerprint(let text) = details.model { (rank: rank, text: text) } else { nil }
+            }
+            return unusable + Handshake.modelDisagreements(fingerprints, hosts: hosts)
         }
 
         /// Only rank 0 reads the data, so another copy does no harm until a run is started from its host.

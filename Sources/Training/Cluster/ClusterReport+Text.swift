@@ -110,12 +110,10 @@ extension ClusterReport {
                 "ranks",
                 .array(
                     identities.enumerated().map { rank, identity in
-                        let own: [JSONMember] = [JSONMember(key: "rank", value: JSONValue(rank), line: 0)]
-                        let shared = identity.json.members!
-                        // The details name the host again, with what it has.
-                        let more = details.isEmpty ? [] : details[rank].json.members!
-                        return .object(
-                            own + shared.filter { member in !more.contains { $0.key == member.key } } + more)
+                        .object(
+                            [JSONMember(key: "rank", value: JSONValue(rank), line: 0)]
+                                + identity.json.members!
+                                + (details.isEmpty ? [] : details[rank].json.members!))
                     })
             ),
             ("links", .array(links.map(\.json))),

@@ -84,14 +84,14 @@ extension RankDetails {
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
-            "host", "processors", "openblas", "hdf5", "interfaces", "routes", "disk", "clock_seconds",
+            "hardware", "processors", "openblas", "hdf5", "interfaces", "routes", "disk", "clock_seconds",
             "model", "model_failure", "data",
         ])
         let disk = try object.required("disk").object(keys: ["path", "file_system", "free_bytes"])
         let model = try object.optional("model")?.string()
         let modelFailure = try object.optional("model_failure")?.string()
         self.init(
-            description: try HostDescription(object.required("host")),
+            description: try HostDescription(object.required("hardware")),
             processors: try object.required("processors").array().map { try $0.integer(in: 0...Int.max) },
             blasConfiguration: try object.required("openblas").string(),
             hdf5Version: try object.required("hdf5").string(),
@@ -113,7 +113,7 @@ extension RankDetails {
         case .unusable(let text): failure = .string(text)
         }
         return .dictionary([
-            ("host", description.json), ("processors", .array(processors.map { JSONValue($0) })),
+            ("hardware", description.json), ("processors", .array(processors.map { JSONValue($0) })),
             ("openblas", .string(blasConfiguration)), ("hdf5", .string(hdf5Version)),
             ("interfaces", .array(interfaces.map(\.json))), ("routes", .array(routes.map(\.json))),
             (
