@@ -12,8 +12,11 @@ public struct FileSystem: Sendable, Equatable {
     public let name: String
     /// Bytes that this user may still write.
     public let freeBytes: Int
+    /// The system's number of it on this host: the same for all paths that share its free bytes.
+    public let identifier: UInt64
 
-    public init(place: String, name: String, freeBytes: Int) {
+    public init(place: String, name: String, freeBytes: Int, identifier: UInt64 = 0) {
+        self.identifier = identifier
         self.place = place
         self.name = name
         self.freeBytes = freeBytes
@@ -25,7 +28,11 @@ public struct FileSystem: Sendable, Equatable {
     public init(at path: String) throws {
         let place = nearestExisting(path)
         var space = statvfs()
-        guard statvfs(place, &space) == 0 else { throw Self.failure(place, systemReason()) }
+        var status = stat()
+        guard statvfs(place, &space) == 0, stat(place, &status) == 0 else {
+            throw Self.failure(place, systemReason())
+        }
+        identifier = UInt64(truncatingIfNeeded: status.st_dev)
         self.place = place
         freeBytes = Int(clamping: UInt64(space.f_bavail) * UInt64(space.f_frsize))
         #if os(Linux)

@@ -11,25 +11,35 @@ import TextData
 final class CachedRun {
     private let run: RunContext
     private let session: Session
+    private let technique: ParallelAdapters
     private let store: CacheStore
+    private let extent: CacheExtent
     /// The stages; given up when nothing needs them any more.
     private var pipeline: PipelinePhase?
     /// The model of all steps without a backbone, and its optimizer; once the first epoch is behind.
     private var complete: (model: StageModel, state: TrainingState)?
 
     /// Opens the cache. Collective over the world.
-    init(_ run: RunContext, _ technique: ParallelAdapters) throws {
+    init(_ run: RunContext, _ technique: ParallelAdapters, _ extent: CacheExtent) throws {
         self.run = run
+        self.technique = technique
         session = run.session
         store = try CacheStore(
             run.session, technique, run.directory, earlier: run.resumed == nil ? .none : .reused)
+        self.extent = extent
         run.expect(isCached: true)
+        guard !extent.isWhole else { return }
+        let miniBatches = run.session.order(
+            sampleCount: run.train.count, isShuffled: run.session.experiment.training.isShuffled
+        ).miniBatches(epoch: 1)
+        store.resident[.train] = Set(miniBatches.prefix(extent.residentSteps).joined())
+        if !extent.keepsValidation { store.resident[.validation] = [] }
     }
 
     /// Trains. Collective over the world.
     ///
-    /// - Returns: the last metrics, on rank 0, and the number of updates.
-    func train() throws -> (Metrics?, Int) {
+    /// - Returns: the last metrics, on rank 0.
+    func train() throws -> Metrics? {
         if run.resumed != nil { try reportResuming() }
         let passesThroughStages = try passesThroughStages()
         var metrics = passesThroughStages ? try trainThroughStages() : nil
@@ -46,7 +56,8 @@ final class CachedRun {
         }
         if first <= run.lastEpoch { try MemoryReport.log(.cached, session, run.reporter) }
         try store.close(keep: session.experiment.cache.keep)
-        return (metrics, state.completedSteps)
+        try run.end(state)
+        return metrics
     }
 
     /// Saves what can be saved when this rank ends alone: the activations that were written, and where the run stands, if
@@ -82,7 +93,6 @@ final class CachedRun {
         stageState = state
         let start = try ParameterStart(session)
         try pipeline.initialize(start)
-        try saveInitialSide(pipeline, start)
         if let resumed = run.resumed {
             try resumed.restore(
                 try run.declarations(), into: pipeline.model?.parameters, state.optimizer, session: session)
@@ -101,36 +111,11 @@ final class CachedRun {
     /// The optimizer of the stages, until the complete model has taken it over.
     private var stageState: TrainingState?
 
-    /// Writes the side network's tensors as they are before the first step. Collective over the world.
-    private func saveInitialSide(_ pipeline: PipelinePhase, _ start: ParameterStart) throws {
-        let bucket = ParameterBucket(try run.declarations(), ledger: session.ledger)
-        try ParameterGathering.gather(
-            into: bucket, from: pipeline.model, plan: run.choice.plan, session: session)
-        try store.save("side-initial", residual: start.residual) {
-            bucket.named.filter { $0.name.hasPrefix("side.") }
-        }
-    }
-
     // MARK: Between
-
-    /// The splits that the cache keeps, each with the samples that it needs and the rank that owns each.
-    private var needs: CacheStore.Needs {
-        [(Split.train, session.train), (.validation, session.validation)].compactMap { split, dataset in
-            guard let dataset, store.keeps(split) else { return nil }
-            let isShuffled = split == .train && session.experiment.training.isShuffled
-            // Of a run that ends within its first epoch, only what that epoch saw.
-            let miniBatches = session.order(sampleCount: dataset.count, isShuffled: isShuffled)
-                .miniBatches(epoch: 1).prefix(split == .train ? run.plannedSteps : Int.max)
-            let samples = miniBatches.flatMap { samples in
-                samples.enumerated().map { (sample: $1, owner: run.choice.owners[$0]) }
-            }
-            return (split, dataset, samples)
-        }
-    }
 
     /// Tells what of the cache the run begins with.
     private func reportResuming() throws {
-        let samples = needs.flatMap { need in need.samples.map { (need.split, $0.sample) } }
+        let samples = run.needs(store).flatMap { need in need.samples.map { (need.split, $0.sample) } }
         let inventory = try store.inventory()
         let reused = samples.filter { inventory.pieces($0.0, $0.1, for: 0) != nil }.count
         // What the first epoch has not reached was never computed.
@@ -145,7 +130,7 @@ final class CachedRun {
     /// Computes the activations that no rank has. Collective over the world.
     private func computeMissing() throws {
         let inventory = try store.inventory()
-        for (split, dataset, samples) in needs {
+        for (split, dataset, samples) in run.needs(store) {
             let missing = inventory.missing(split, of: samples.map(\.sample))
             guard !missing.isEmpty else { continue }
             let start = MonotonicClock.seconds
@@ -185,13 +170,11 @@ final class CachedRun {
             try run.resumed!.restore(
                 try run.declarations(), into: model.parameters, state.optimizer, session: session)
         }
-        try store.save("frozen", residual: []) {
-            model.head!.frozenTensors.map { (name: $0.name, shape: $0.shape, values: $0.tensor.values) }
-        }
+        if session.experiment.cache.keep { try saveTensors(model) }
         complete = (model, state)
         stageState = nil
-        // An evaluation by writing maps the stages' backbone again.
-        if session.validatesByWriting, session.validation != nil {
+        // The stages map their backbone again for what is not in the cache.
+        if evaluatesThroughStages || extent.residentSteps < extent.stepCount {
             if pipeline == nil {
                 pipeline = try PipelinePhase(session, run.choice.plan)
                 pipeline!.model?.releaseBackbone()
@@ -203,11 +186,36 @@ final class CachedRun {
         MemoryReport.reset(session)
     }
 
+    /// Whether the validation's activations are not in the cache.
+    private var evaluatesThroughStages: Bool { session.validation != nil && !store.keeps(.validation) }
+
+    /// Writes what a replay needs besides the activations. Collective over the world.
+    private func saveTensors(_ complete: StageModel) throws {
+        let start = try ParameterStart(session)
+        try store.save {
+            // Only read here, and only on rank 0: on a ledger of its own.
+            let initial = try StageModel(
+                run.family, session.modelConfiguration, steps: run.allSteps,
+                frozen: session.model.frozenSource(Ledger()), withBackbone: false, ledger: Ledger())
+            try start.initialize(initial)
+            let named = initial.parameters.named
+            return CachedTensors(
+                modelHash: session.model.fingerprint, residual: start.residual,
+                reductionFactor: technique.reductionFactor,
+                frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
+                sideInitial: named.filter { $0.name.hasPrefix("side.") },
+                classifier: try named.filter {
+                    try session.model.storedValues($0.name, $0.shape) != nil
+                        && run.family.isClassifier($0.name)
+                })
+        }
+    }
+
     private func redistribute(_ state: TrainingState) throws {
         let start = MonotonicClock.seconds
-        let isWhole = run.plannedSteps >= run.stepsPerEpoch
+        let isWhole = run.plannedSteps >= run.stepsPerEpoch && extent.isWhole
         let bytes = try session.trace.measureAlways("redistribution", .redistribution) {
-            try store.redistribute(needs, isWhole: isWhole)
+            try store.redistribute(run.needs(store), isWhole: isWhole)
         }
         let moved = try session.world.allReduceSum(Int64(bytes))
         let seconds = MonotonicClock.seconds - start
@@ -224,48 +232,85 @@ final class CachedRun {
     private func cachedEpoch(
         _ epoch: Int, _ cached: CachedPhase, _ model: StageModel, _ state: TrainingState
     ) throws -> Metrics? {
-        let start = MonotonicClock.seconds
-        session.ledger.activity = "epoch \(epoch) from the cache"
         let checkpoints = run.checkpoints
-        let waited = try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
-            try cached.train(
-                session.remainingMiniBatches(run.train, epoch: epoch, state), epoch: epoch, isEpochsEnd: true,
-                run.train, from: store.files, state, reporter: run.reporter,
-                checkpoint: StepCheckpoint(isDue: checkpoints.isDue) { [session] in
-                    try session.world.agree {
-                        try checkpoints.save(model.parameters, state, epochIsClosed: false)
-                    }
-                })
+        let checkpoint = StepCheckpoint(isDue: checkpoints.isDue) { [session] in
+            try session.world.agree {
+                try checkpoints.save(model.parameters, state, epochIsClosed: false)
+            }
         }
-        try run.reporter.epoch(
-            epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
-        guard let validation = session.validation else { return nil }
-        let evaluationStart = MonotonicClock.seconds
-        let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
-            if let pipeline {
+        let miniBatches = session.remainingMiniBatches(run.train, epoch: epoch, state)
+        return try run.cachedEpoch(epoch, state) {
+            try windows(miniBatches).reduce(0.0) { waited, range in
+                let window = Array(miniBatches[range])
+                let isEpochsEnd = range.upperBound == miniBatches.count
+                return try withWindow(window) { files in
+                    try waited
+                        + cached.train(
+                            window, epoch: epoch, isEpochsEnd: isEpochsEnd, run.train, from: files, state,
+                            reporter: run.reporter, checkpoint: checkpoint)
+                }
+            }
+        } predicting: { validation in
+            if let pipeline, evaluatesThroughStages {
                 try predictThroughStages(pipeline, model, validation)
             } else {
                 try cached.predict(validation, from: store.files)
             }
         }
-        return try run.evaluate(predictions, validation, epoch, since: evaluationStart)
     }
 
-    /// Evaluates with the backbone between cached epochs: each stage maps its slice again and releases it after.
-    private func predictThroughStages(
-        _ pipeline: PipelinePhase, _ complete: StageModel, _ dataset: TokenizedDataset
-    ) throws -> Predictions? {
-        try session.world.agree {
-            if let model = pipeline.model {
-                ParameterGathering.scatter(from: complete, into: model)
-                try model.restoreBackbone(from: session.model.frozenSource(session.ledger))
+    /// Mini-batches that have room beside the resident samples, in order.
+    private func windows(_ miniBatches: [[Int]]) throws -> [Range<Int>] {
+        let builder = try session.builder(run.train)
+        let footprint = try CacheFootprint(session, run.choice, technique)
+        return extent.windows(miniBatches) { samples in
+            footprint.bytes(samples.enumerated().filter { !isResident($0.element) }, builder).max()!
+        }
+    }
+
+    private func isResident(_ sample: Int) -> Bool { store.resident[.train]?.contains(sample) ?? true }
+
+    /// Runs `body` with the files that hold some mini-batches: what is not resident is computed before and removed after.
+    private func withWindow<R>(_ miniBatches: [[Int]], _ body: ([ActivationCacheFile]) throws -> R) throws
+        -> R
+    {
+        let missing = run.owned(miniBatches).filter { !isResident($0.sample) }
+        guard !missing.isEmpty, let pipeline else { return try body(store.files) }
+        let window = try store.makeWindow()
+        try session.trace.measureAlways("window", .redistribution) {
+            try withBackbone(pipeline) {
+                try window.beginStage(run.choice.plan)
+                try pipeline.record(
+                    missing.map(\.sample), of: run.train, recorder: window.recorder(.train, run.train))
             }
+            _ = try window.redistribute([(.train, run.train, missing)], isWhole: nil)
+        }
+        let result = try body(store.files + window.files)
+        try window.discard()
+        return result
+    }
+
+    /// Runs `body` while each stage has its slice of the backbone mapped. Collective over the world.
+    private func withBackbone<R>(_ pipeline: PipelinePhase, _ body: () throws -> R) throws -> R {
+        try session.world.agree {
+            try pipeline.model?.restoreBackbone(from: session.model.frozenSource(session.ledger))
         }
         defer {
             pipeline.model?.releaseBackbone()
             session.model.release()
         }
-        return try pipeline.predict(
-            dataset, writes: session.validatesByWriting, recorder: nil, maximumLength: run.generationLength)
+        return try body()
+    }
+
+    /// Evaluates with the backbone between cached epochs.
+    private func predictThroughStages(
+        _ pipeline: PipelinePhase, _ complete: StageModel, _ dataset: TokenizedDataset
+    ) throws -> Predictions? {
+        if let model = pipeline.model { ParameterGathering.scatter(from: complete, into: model) }
+        return try withBackbone(pipeline) {
+            try pipeline.predict(
+                dataset, writes: session.validatesByWriting, recorder: nil,
+                maximumLength: run.generationLength)
+        }
     }
 }

@@ -7,6 +7,8 @@ import TextData
 public final class ModelFiles {
     public let family: any ModelFamily
     private let specification: Experiment.Model
+    /// What a kept cache has of the model; nil where the model itself is read.
+    let cached: CachedTensors?
     /// Open while the backbone is in use.
     private var checkpoint: Checkpoint?
     /// Identifies weights and configuration.
@@ -14,6 +16,7 @@ public final class ModelFiles {
 
     init(_ specification: Experiment.Model) throws {
         self.specification = specification
+        cached = nil
         let configuration: JSONReader
         let weights: String
         switch specification.initialization {
@@ -29,6 +32,23 @@ public final class ModelFiles {
         family = try readModelFamily(directory: specification.path)
         // The same tensors under another epsilon or activation are another model.
         fingerprint = weights + "-" + Fingerprint(try readFile(configuration.file)).text
+    }
+
+    /// A model of which only `config.json` is read: all else is in a cache.
+    ///
+    /// - Throws: when the cache belongs to a model with another configuration.
+    init(_ specification: Experiment.Model, cached: CachedTensors) throws {
+        self.specification = specification
+        self.cached = cached
+        let configuration = try Checkpoint.readConfiguration(specification.path)
+        family = try readModelFamily(directory: specification.path)
+        let own = Fingerprint(try readFile(configuration.file)).text
+        guard cached.modelHash.hasSuffix("-" + own) else {
+            throw Failure.configuration(
+                "\(cached.place): model_hash: expected one that ends with \(own), the hash of \(configuration.file), found "
+                    + "\(cached.modelHash): the cache belongs to another model")
+        }
+        fingerprint = cached.modelHash
     }
 
     /// Checks that every tensor of the model is there with its shape, before any rank starts: stages build their slices
@@ -56,6 +76,7 @@ public final class ModelFiles {
 
     /// The backbone's tensors: a view of the mapped checkpoint, or drawn from the seed.
     public func frozenSource(_ ledger: Ledger) throws -> any ParameterSource {
+        if let cached { return cached.frozenSource(ledger) }
         switch specification.initialization {
         case .random: return RandomSource(seed: UInt64(specification.seed), ledger: ledger)
         case .checkpoint:
@@ -67,6 +88,7 @@ public final class ModelFiles {
     /// A trained tensor's start from the checkpoint (a classifier that was saved with it); nil when it has none of this
     /// shape.
     public func storedValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
+        if let cached { return cached.classifierValues(name, shape) }
         guard specification.initialization == .checkpoint,
             let source = try frozenSource(Ledger()) as? CheckpointSource,
             let stored = source.storedName(of: name),

@@ -20,6 +20,10 @@ struct ParameterStart {
             residual = []
             return
         }
+        if let cached = session.model.cached {
+            residual = cached.residual
+            return
+        }
         let bytes = try session.world.fromRoot {
             let embedding = try session.model.frozenSource(Ledger()).parameter(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
@@ -51,7 +55,17 @@ struct ParameterStart {
                 model.parameters.set(declaration.name, tensor.values)
             }
         }
-        if !residual.isEmpty, let technique = technique as? ParallelAdapters {
+        if let cached = session.model.cached, let technique = technique as? ParallelAdapters {
+            guard technique.initialization == .pruned else { return }
+            let values = try cached.sideValues(technique)
+            for declaration in model.parameters.declarations {
+                if let values = values[declaration.name],
+                    technique.startValues(of: declaration, seed: seed) == nil
+                {
+                    model.parameters.set(declaration.name, values)
+                }
+            }
+        } else if !residual.isEmpty, let technique = technique as? ParallelAdapters {
             let pruned = try SideInitialization(
                 model.family, technique, steps: model.steps, residual: residual, backbone: stored)
             for (name, values) in pruned.values { model.parameters.set(name, values) }

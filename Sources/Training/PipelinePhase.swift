@@ -163,9 +163,14 @@ final class PipelinePhase {
 struct StepCheckpoint {
     let isDue: (_ step: Int) -> Bool
     let save: () throws -> Void
+
+    /// For a run that is quick to start again.
+    static var never: StepCheckpoint { StepCheckpoint(isDue: { _ in false }, save: {}) }
 }
 
 extension Session {
+    var stepsPerEpoch: Int { order(sampleCount: train!.count, isShuffled: false).stepCount }
+
     /// The mini-batches of an epoch that are still to be trained: behind those that were, and within the run's steps.
     func remainingMiniBatches(_ dataset: TokenizedDataset, epoch: Int, _ state: TrainingState) -> [[Int]] {
         let order = order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled)

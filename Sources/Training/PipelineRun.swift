@@ -32,8 +32,8 @@ final class PipelineRun {
 
     /// Trains. Collective over the world.
     ///
-    /// - Returns: the last metrics, on rank 0, and the number of updates.
-    func train() throws -> (Metrics?, Int) {
+    /// - Returns: the last metrics, on rank 0.
+    func train() throws -> Metrics? {
         MemoryReport.reset(run.session)
         var metrics: Metrics?
         for epoch in run.firstEpoch...max(run.firstEpoch, run.lastEpoch) where epoch <= run.lastEpoch {
@@ -41,7 +41,8 @@ final class PipelineRun {
             try run.save(pipeline, state)
         }
         try MemoryReport.log(.pipeline, run.session, run.reporter)
-        return (metrics, state.completedSteps)
+        try run.end(state)
+        return metrics
     }
 
     /// Saves what can be saved when this rank ends alone: where the run stands, if the rank has all of it. Not collective.

@@ -33,6 +33,13 @@ public final class Session {
     public let train: TokenizedDataset?
     public let validation: TokenizedDataset?
 
+    /// Where the frozen tensors of a session come from.
+    public enum Weights: Sendable {
+        case model
+        /// The cache that a run has kept: the model's weights are not opened.
+        case cache(RunDirectory)
+    }
+
     /// Which data a command needs.
     public enum Data { case trainAndValidation, validation, none }
 
@@ -42,6 +49,7 @@ public final class Session {
     ///   (an adapter brings its labels and sizes along).
     public init(
         world: consuming Communicator, experimentPath: String, overrides: [String], data: Data,
+        weights: Weights = .model,
         adjust: (inout Experiment) throws -> Void = { _ in }
     ) throws {
         trace = TraceRecorder(rank: world.rank)
@@ -61,7 +69,13 @@ public final class Session {
         self.experiment = experiment
         setBLASThreadCount(experiment.device.threads)
         memoryBudget = try Self.enforceBudget(experiment, ledger, self.world)
-        let model = try self.world.agree { try ModelFiles(experiment.model) }
+        var cached: CachedTensors?
+        if case .cache(let directory) = weights {
+            cached = try CachedTensors.gather(directory, self.world)
+        }
+        let model = try self.world.agree {
+            try cached.map { try ModelFiles(experiment.model, cached: $0) } ?? ModelFiles(experiment.model)
+        }
         self.model = model
         try Handshake.checkModel(model.fingerprint, self.world)
         // Where hosts differ in what their copies declare, rank 0 decides.

@@ -54,21 +54,16 @@ public final class Trainer {
             )
             return Summary(directory: run.directory, metrics: nil, seconds: run.reporter.seconds)
         }
-        let (metrics, stepCount): (Metrics?, Int)
-        let experiment = run.session.experiment
-        if experiment.fillsCache(sampleCount: run.train.count),
-            let technique = experiment.technique as? ParallelAdapters
-        {
-            let cached = try CachedRun(run, technique)
+        let metrics: Metrics?
+        if let extent = run.extent, let technique = run.session.experiment.technique as? ParallelAdapters {
+            let cached = try CachedRun(run, technique, extent)
             cachedRun = cached
-            (metrics, stepCount) = try cached.train()
+            metrics = try cached.train()
         } else {
             let pipeline = try PipelineRun(run)
             pipelineRun = pipeline
-            (metrics, stepCount) = try pipeline.train()
+            metrics = try pipeline.train()
         }
-        try run.reporter.event(
-            "end", [("seconds", JSONValue(run.reporter.seconds)), ("steps", JSONValue(stepCount))])
         return Summary(directory: run.directory, metrics: metrics, seconds: run.reporter.seconds)
     }
 }

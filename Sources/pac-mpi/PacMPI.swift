@@ -15,7 +15,7 @@ struct PacMPI: ParsableCommand {
             """,
         version: ProgramBuild.currentVersion,
         subcommands: [
-            DoctorCommand.self, TrainCommand.self, ProfileCommand.self, PlanCommand.self,
+            DoctorCommand.self, TrainCommand.self, ReplayCommand.self, ProfileCommand.self, PlanCommand.self,
             EvaluateCommand.self,
             PredictCommand.self,
             SimulateCommand.self, InspectCommand.self, ReportCommand.self, VerifyCommand.self,

@@ -26,16 +26,25 @@ public func mpirun(ranks: Int, _ program: String, _ arguments: [String], seconds
 }
 
 /// Runs several programs as one job, the ranks of the first one first.
+///
+/// - Parameter isTimeToKill: asked again and again; once it is true, all ranks are killed.
 public func mpirun(
-    _ parts: [(ranks: Int, program: String, arguments: [String])], seconds: Double
+    _ parts: [(ranks: Int, program: String, arguments: [String])], seconds: Double,
+    isTimeToKill: (() throws -> Bool)? = nil
 ) throws -> Outcome {
     let options = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"]
     let programs = parts.map { ["-np", "\($0.ranks)", $0.program] + $0.arguments }
-    return try launch("/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds)
+    return try launch(
+        "/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds,
+        isTimeToKill: isTimeToKill)
 }
 
 /// Runs a program to its end, or kills it after a time limit and throws.
-public func launch(_ path: String, _ arguments: [String], seconds: Double) throws -> Outcome {
+///
+/// - Parameter isTimeToKill: asked again and again; once it is true, the processes that the program started are killed.
+public func launch(
+    _ path: String, _ arguments: [String], seconds: Double, isTimeToKill: (() throws -> Bool)? = nil
+) throws -> Outcome {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
@@ -61,7 +70,14 @@ public func launch(_ path: String, _ arguments: [String], seconds: Double) throw
     process.standardError = files[1].1
     try process.run()
     let deadline = Date(timeIntervalSinceNow: seconds)
-    while process.isRunning, Date() < deadline { usleep(10_000) }
+    var isKilled = false
+    while process.isRunning, Date() < deadline {
+        if let isTimeToKill, !isKilled, try isTimeToKill() {
+            isKilled = true
+            try killChildren(of: process.processIdentifier)
+        }
+        usleep(isTimeToKill == nil ? 10_000 : 500)
+    }
     let late = process.isRunning
     if late {
         // mpirun ends its ranks when it is told to end.
@@ -76,6 +92,15 @@ public func launch(_ path: String, _ arguments: [String], seconds: Double) throw
     return Outcome(
         status: process.terminationReason == .exit ? status : 128 + status, output: texts[0], errors: texts[1]
     )
+}
+
+/// Kills the processes that a process has started, so that they have no time to tidy up.
+private func killChildren(of parent: Int32) throws {
+    let killer = Process()
+    killer.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    killer.arguments = ["pkill", "-KILL", "-P", "\(parent)"]
+    try killer.run()
+    killer.waitUntilExit()
 }
 
 /// Why a launch has no outcome.

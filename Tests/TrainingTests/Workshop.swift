@@ -27,7 +27,7 @@ enum TinyTask: String, Sendable {
 /// A scratch directory with a tiny model, data and an experiment, in which the program runs.
 final class Workshop {
     let path: String
-    private let program = builtExecutable("pac-mpi")
+    let program = builtExecutable("pac-mpi")
 
     static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Reference").path

@@ -13,6 +13,8 @@ final class CacheStore {
     private let session: Session
     private let technique: ParallelAdapters
     private let directory: RunDirectory
+    /// Whether the files that were there belong to another run, which keeps them.
+    private let isReplay: Bool
     /// All layers that the side network reads.
     let shape: CacheShape
     /// The files that this rank can read, those of an earlier launch first.
@@ -23,6 +25,8 @@ final class CacheStore {
     private var stageFile: ActivationCacheFile?
     /// Samples that this rank's stage need not write, as an earlier launch did.
     private var known: [Split: Set<Int>] = [:]
+    /// The samples that there is room for; all of a split that is not named.
+    var resident: [Split: Set<Int>] = [:]
     private var paths: Set<String> = []
 
     /// What becomes of cache files that are there already.
@@ -31,33 +35,52 @@ final class CacheStore {
         case none
         /// They are used as far as they are whole, and what they lack is computed again.
         case reused
-        /// They are all that there is: a damaged one is an error.
-        case required
+        /// They are those of a run whose cache was kept, and all that there is: a damaged one is an error, and none is
+        /// changed or removed.
+        case kept(RunDirectory)
     }
 
     /// Opens what is there. Collective over the world.
     ///
     /// - Throws: on all ranks, when a file belongs to another model, tokenizer, data set, length or precision.
-    init(_ session: Session, _ technique: ParallelAdapters, _ directory: RunDirectory, earlier: Earlier)
-        throws
-    {
+    convenience init(
+        _ session: Session, _ technique: ParallelAdapters, _ directory: RunDirectory, earlier: Earlier
+    ) throws {
+        try self.init(session, technique, directory, earlier: earlier, thread: try IOThread())
+    }
+
+    /// A store for the activations of some mini-batches, while they are trained. Collective over the world.
+    func makeWindow() throws -> CacheStore {
+        try CacheStore(session, technique, directory, earlier: .none, thread: thread)
+    }
+
+    private init(
+        _ session: Session, _ technique: ParallelAdapters, _ directory: RunDirectory, earlier: Earlier,
+        thread: IOThread
+    ) throws {
         self.session = session
         self.technique = technique
         self.directory = directory
         let family = session.model.family
         shape = try CacheShape(family, technique, steps: family.steps(of: 0..<family.plannerLayers.count))
-        let thread = try IOThread()
         self.thread = thread
+        let (source, isLenient, isReplay) =
+            switch earlier {
+            case .none: (RunDirectory?.none, false, false)
+            case .reused: (directory, true, false)
+            case .kept(let other): (other, false, true)
+            }
+        self.isReplay = isReplay
         let identity = session.cacheIdentity
-        let found = try session.world.agree {
-            if earlier == .none { try directory.makeCacheDirectory() }
-            return try directory.cacheFiles().compactMap { path in
-                try thread.value { try Self.open(path, identity, earlier) }
+        let found = try session.world.agree { () -> [ActivationCacheFile] in
+            if !isReplay { try directory.makeCacheDirectory() }
+            return try (source?.cacheFiles() ?? []).compactMap { path -> ActivationCacheFile? in
+                try thread.value { try Self.open(path, identity, isLenient: isLenient) }
             }
         }
         files = found
         survivorCount = found.count
-        for file in found { paths.insert(file.path) }
+        if !isReplay { for file in found { paths.insert(file.path) } }
         let builders = try [Split.train: session.train, .validation: session.validation].compactMapValues {
             try $0.map { ($0.count, try session.builder($0)) }
         }
@@ -77,18 +100,18 @@ final class CacheStore {
     ///
     /// - Returns: nil for a file that its writer left in a state that nobody can read, if others may stand in for it.
     private static func open(
-        _ path: String, _ identity: CacheIdentity, _ earlier: Earlier
+        _ path: String, _ identity: CacheIdentity, isLenient: Bool
     ) throws -> ActivationCacheFile? {
         let file: H5File
         do { file = try H5File.openForReading(path) } catch {
-            guard earlier == .reused else { throw error }
+            guard isLenient else { throw error }
             return nil
         }
         try identity.check(file)
         do {
-            return try ActivationCacheFile(reading: file, identity: identity, verifies: earlier == .reused)
+            return try ActivationCacheFile(reading: file, identity: identity, verifies: isLenient)
         } catch {
-            guard earlier == .reused else { throw error }
+            guard isLenient else { throw error }
             return nil
         }
     }
@@ -124,15 +147,17 @@ final class CacheStore {
     func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
         guard keeps(split) else { return nil }
         return stageFile.map { file in
-            let known = known[split] ?? []
+            let (known, resident) = (known[split] ?? [], resident[split])
             return CacheRecorder(
                 file, split, dataset, thread: thread, ledger: session.ledger, trace: session.trace
-            ) { known.contains($0) }
+            ) { known.contains($0) || !(resident?.contains($0) ?? true) }
         }
     }
 
     /// A validation by generated texts runs the backbone again: its activations are of no use.
-    func keeps(_ split: Split) -> Bool { split == .train || !session.validatesByWriting }
+    func keeps(_ split: Split) -> Bool {
+        (split == .train || !session.validatesByWriting) && resident[split]?.isEmpty != true
+    }
 
     // MARK: Redistributing
 
@@ -141,20 +166,20 @@ final class CacheStore {
 
     /// Gives every rank all layers of the samples that it owns. Collective over the world.
     ///
-    /// - Parameter isWhole: whether these are all samples of the data.
+    /// - Parameter isWhole: whether these are all samples of the data; nil for files of a window, which get no name.
     /// - Returns: the bytes that this rank received.
-    func redistribute(_ needs: Needs, isWhole: Bool) throws -> Int {
+    func redistribute(_ needs: Needs, isWhole: Bool?) throws -> Int {
         let name = directory.cacheFile(rank: session.world.rank)
         let inventory = try inventory()
         let isPlaced = needs.allSatisfy { split, _, samples in
             (0..<session.world.size).allSatisfy { rank in
                 inventory.isPlaced(
-                    split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: true)
+                    split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: !isReplay)
             }
         }
         guard !isPlaced else {
             try session.world.agree {
-                guard let stageFile else { return }
+                guard let stageFile, let isWhole else { return }
                 try onThread(stageFile) {
                     try $0.complete(isWhole: isWhole)
                     try $0.rename(to: name)
@@ -163,6 +188,7 @@ final class CacheStore {
             }
             return 0
         }
+        if isReplay { try session.world.agree { try directory.makeCacheDirectory() } }
         // The new file takes the name when it is complete; until then whatever has the name keeps it.
         let target = try session.world.agree { try create(shape) }
         let mover = Redistribution(
@@ -173,13 +199,15 @@ final class CacheStore {
                 split, samples, dataset: dataset, builder: try session.builder(dataset), world: session.world)
         }
         // Nothing old is touched before all ranks have the new on their disks.
-        try session.world.agree { try onThread(target) { try $0.complete(isWhole: isWhole) } }
+        if let isWhole {
+            try session.world.agree { try onThread(target) { try $0.complete(isWhole: isWhole) } }
+        }
         try session.world.agree {
             for file in files {
-                let isCustodian = inventory.isCustodian(session.world.rank, of: file)
+                let isCustodian = !isReplay && inventory.isCustodian(session.world.rank, of: file)
                 try onThread(file) { isCustodian ? try $0.discard() : try $0.close() }
             }
-            try onThread(target) { try $0.rename(to: name) }
+            if isWhole != nil { try onThread(target) { try $0.rename(to: name) } }
         }
         paths.insert(target.path)
         files = [target]
@@ -189,25 +217,11 @@ final class CacheStore {
 
     // MARK: Beside the activations
 
-    /// Writes tensors that later runs need besides the activations, on rank 0: the frozen tensors of the head
-    /// (`frozen`), the initial side tensors (`side-initial`), a classifier that was saved with the model (`classifier`).
-    /// Collective over the world.
+    /// Writes what later runs need besides the activations, on rank 0. Collective over the world.
     ///
     /// - Parameter tensors: asked for on rank 0 alone.
-    func save(
-        _ name: String, residual: [Int],
-        _ tensors: () throws -> [(name: String, shape: [Int], values: [Float])]
-    ) throws {
-        let path = directory.cacheTensors(name)
-        try session.world.onRoot {
-            try writeSafetensors(
-                try tensors(),
-                metadata: [
-                    ("model_hash", session.model.fingerprint),
-                    ("residual", residual.map(String.init).joined(separator: " ")),
-                    ("reduction_factor", "\(technique.reductionFactor)"),
-                ], to: path)
-        }
+    func save(_ tensors: () throws -> CachedTensors) throws {
+        try session.world.onRoot { try tensors().write(to: directory) }
     }
 
     // MARK: The end
@@ -221,10 +235,16 @@ final class CacheStore {
         }
     }
 
+    /// Removes the files of a window. Collective over the world.
+    func discard() throws {
+        try session.world.agree { for file in files { try onThread(file) { try $0.discard() } } }
+        files = []
+    }
+
     /// Removes this rank's files. Not collective.
     func remove() throws {
         for path in paths { try removeFile(path) }
-        if session.world.rank == 0 {
+        if session.world.rank == 0, !isReplay {
             for name in RunDirectory.cacheTensorNames { try removeFile(directory.cacheTensors(name)) }
         }
         directory.removeCacheDirectoryIfEmpty()

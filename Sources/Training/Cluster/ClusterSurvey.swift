@@ -148,7 +148,8 @@ public enum ClusterSurvey {
         return try datasets.reduce(0) { sum, dataset in
             let builder = try BatchBuilder(dataset, family, head: data.headKind)
             return (0..<dataset.count).reduce(sum) { sum, sample in
-                sum + shape.floatCount { builder.tokenCount(sample, $0) } * MemoryLayout<Float>.size
+                sum + shape.floatCount { builder.tokenCount(sample, $0) }
+                    * experiment.cache.precision.byteCount
             }
         }
     }

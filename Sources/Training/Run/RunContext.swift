@@ -18,9 +18,16 @@ final class RunContext {
     let traceLog: TraceLog
     let checkpoints: CheckpointKeeper
     let train: TokenizedDataset
+    /// How much of the data the cache holds; nil without one.
+    let extent: CacheExtent?
 
     /// Finds where to go on, plans and opens the run directory. Collective over the world.
-    init(_ session: Session, _ start: RunDirectory.Start) throws {
+    ///
+    /// - Parameter choose: finds the plan of a run that begins.
+    init(
+        _ session: Session, _ start: RunDirectory.Start,
+        choose: (Session) throws -> PlanChooser.Choice = PlanChooser.choose
+    ) throws {
         self.session = session
         guard let train = session.train else { preconditionFailure("training needs the training data") }
         self.train = train
@@ -33,8 +40,18 @@ final class RunContext {
         self.resumed = resumed
         let choice =
             try resumed.flatMap { try PlanChooser.Choice(resuming: $0.checkpoint, names, directory, session) }
-            ?? PlanChooser.choose(session)
+            ?? choose(session)
         self.choice = choice
+        let experiment = session.experiment
+        let technique =
+            session.model.cached == nil && experiment.fillsCache(sampleCount: train.count)
+            ? experiment.technique as? ParallelAdapters : nil
+        let extent = try technique.map {
+            try CacheExtent(
+                session, choice, directory, $0,
+                plannedSteps: TrainingState.plannedSteps(experiment, stepsPerEpoch: session.stepsPerEpoch))
+        }
+        self.extent = extent
         // Nothing of an older run is touched before all that can be wrong has been checked.
         try directory.make(session.experiment, start, world: session.world)
         let isRoot = session.world.rank == 0
@@ -67,6 +84,7 @@ final class RunContext {
             }
             try RunHeader(session: session, choice: choice, hosts: hosts, directory: directory).write(
                 reporter, isNew: resumed == nil)
+            if let note = extent?.note { reporter.note(note) }
         }
     }
 
@@ -75,7 +93,7 @@ final class RunContext {
     var family: any ModelFamily { session.model.family }
     var allSteps: [LayerStep] { family.steps(of: 0..<family.plannerLayers.count) }
 
-    var stepsPerEpoch: Int { session.order(sampleCount: train.count, isShuffled: false).stepCount }
+    var stepsPerEpoch: Int { session.stepsPerEpoch }
 
     /// Updates after which the run ends.
     var plannedSteps: Int {
@@ -118,7 +136,8 @@ final class RunContext {
     ) throws -> Metrics? {
         var metrics: Metrics?
         try session.world.onRoot {
-            let measured = try predictions!.metrics(session.task!, dataset)
+            guard let predictions else { return }
+            let measured = try predictions.metrics(session.task!, dataset)
             try reporter.evaluation(
                 epoch, measured, samples: dataset.count, seconds: MonotonicClock.seconds - start)
             metrics = measured
@@ -149,6 +168,52 @@ final class RunContext {
                 recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
         }
         return try evaluate(predictions, validation, epoch, since: evaluationStart)
+    }
+
+    /// Trains an epoch from the cache, as far as it is not behind the run, and evaluates. Collective over the world.
+    ///
+    /// - Parameters: `training` returns the seconds that this rank waited for its disk; `predicting` is asked for the
+    ///   predictions of the validation split.
+    /// - Returns: the metrics, on rank 0.
+    func cachedEpoch(
+        _ epoch: Int, _ state: TrainingState, training: () throws -> Double,
+        predicting: (TokenizedDataset) throws -> Predictions?
+    ) throws -> Metrics? {
+        let start = MonotonicClock.seconds
+        session.ledger.activity = "epoch \(epoch) from the cache"
+        let waited = try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch, training)
+        try reporter.epoch(
+            epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
+        guard let validation = session.validation else { return nil }
+        let evaluationStart = MonotonicClock.seconds
+        let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
+            try predicting(validation)
+        }
+        return try evaluate(predictions, validation, epoch, since: evaluationStart)
+    }
+
+    /// The splits that a cache keeps, each with the samples that it needs and the rank that owns each.
+    func needs(_ store: CacheStore) -> CacheStore.Needs {
+        [(Split.train, session.train), (.validation, session.validation)].compactMap { split, dataset in
+            guard let dataset, store.keeps(split) else { return nil }
+            let isShuffled = split == .train && session.experiment.training.isShuffled
+            // Of a run that ends within its first epoch, only what that epoch saw.
+            let miniBatches = session.order(sampleCount: dataset.count, isShuffled: isShuffled)
+                .miniBatches(epoch: 1).prefix(split == .train ? plannedSteps : Int.max)
+            let resident = store.resident[split]
+            return (split, dataset, owned(miniBatches).filter { resident?.contains($0.sample) ?? true })
+        }
+    }
+
+    /// The samples of mini-batches, with the rank that owns each.
+    func owned(_ miniBatches: some Sequence<[Int]>) -> [Redistribution.Owned] {
+        miniBatches.flatMap { samples in samples.enumerated().map { (sample: $1, owner: choice.owners[$0]) } }
+    }
+
+    /// Logs the end.
+    func end(_ state: TrainingState) throws {
+        try reporter.event(
+            "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(state.completedSteps))])
     }
 
     // MARK: Saving

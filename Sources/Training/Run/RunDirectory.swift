@@ -39,16 +39,23 @@ public struct RunDirectory: Sendable {
 
     private init(_ experiment: Experiment, number: Int) {
         let wanted = Self.trimmed(experiment.output.directory)
-        let path = number == 1 ? wanted : "\(wanted)-\(number)"
+        self.init(experiment, path: number == 1 ? wanted : "\(wanted)-\(number)", isRenamed: number > 1)
+    }
+
+    private init(_ experiment: Experiment, path: String, isRenamed: Bool) {
         // Its own directory under a shared one, so that two runs never mix their files.
         let name = path.split(separator: "/").last.map(String.init) ?? "run"
         self.path = path
         cachePath = experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache"
-        isRenamed = number > 1
+        self.isRenamed = isRenamed
     }
 
-    /// The directory of a run that has been, by its path.
-    init(of experiment: Experiment) { self.init(experiment, number: 1) }
+    /// The directory of a run that has been.
+    ///
+    /// - Parameter path: where it is; nil for the experiment's own directory.
+    init(of experiment: Experiment, at path: String?) {
+        self.init(experiment, path: Self.trimmed(path ?? experiment.output.directory), isRenamed: false)
+    }
 
     private var hasCheckpointsOrCache: Bool { fileExists(checkpointPath) || fileExists(cachePath) }
 
