@@ -7,17 +7,17 @@ extension Communicator {
     /// Collective. `body` may itself contain collective operations if all its failures are then collective too. The
     /// failure is that of the lowest failing rank. It begins with "rank R (host): " unless every rank failed alike, so
     /// that a wrong experiment reads the same on one rank and on four. An error that is no `Failure` counts as a failed
-    /// run.
+    /// run. An isolating failure is thrown as it is: a rank that has lost the others cannot agree with them.
     public borrowing func agree<T>(_ body: () throws -> T) throws -> T {
         let outcome = Result(catching: body)
+        if let failure = outcome.failure, failure.isolation != nil { throw failure }
         guard try allReduceMax(Int64(outcome.failure == nil ? 0 : 1)) > 0 else { return try outcome.get() }
-        let verdicts = try allGather(Verdict(outcome.failure, host: MPIEnvironment.processorName).bytes)
+        let verdicts = try allGather(Verdict(outcome.failure).bytes)
             .map(Verdict.init(bytes:))
         let first = verdicts.firstIndex { $0.failure != nil }!
         let failure = verdicts[first].failure!
         if verdicts.allSatisfy({ $0.failure == failure }) { throw failure.shared }
-        throw Failure(failure.kind, "\(label.describe(first)) (\(verdicts[first].host)): \(failure.message)")
-            .shared
+        throw Failure(failure.kind, "\(label.describe(first)): \(failure.message)").shared
     }
 
     /// Runs `body` on the root alone, or throws its failure on every rank. Collective.
@@ -36,7 +36,8 @@ extension Communicator {
             return try broadcast(nil, root: root)
         }
         let outcome = Result(catching: body)
-        _ = try broadcast(Verdict(outcome.failure, host: "").bytes, root: root)
+        if let failure = outcome.failure, failure.isolation != nil { throw failure }
+        _ = try broadcast(Verdict(outcome.failure).bytes, root: root)
         if let failure = outcome.failure { throw failure.shared }
         return try broadcast(try outcome.get(), root: root)
     }
@@ -50,20 +51,14 @@ extension Result where Failure == any Error {
     }
 }
 
-/// How one rank fared, as it travels: a byte for the kind, then the host and the message, divided by a zero byte.
+/// How one rank fared, as it travels: a byte for the kind, then the message.
 private struct Verdict {
     let failure: Failure?
-    let host: String
 
-    init(_ failure: Failure?, host: String) {
-        self.failure = failure
-        self.host = host
-    }
+    init(_ failure: Failure?) { self.failure = failure }
 
     init(bytes: [UInt8]) {
-        let divider = bytes.firstIndex(of: 0)!
-        host = String(decoding: bytes[1..<divider], as: UTF8.self)
-        let message = String(decoding: bytes[(divider + 1)...], as: UTF8.self)
+        let message = String(decoding: bytes.dropFirst(), as: UTF8.self)
         switch bytes[0] {
         case UInt8(ascii: "c"): failure = .configuration(message)
         case UInt8(ascii: "r"): failure = .run(message)
@@ -78,6 +73,6 @@ private struct Verdict {
             case .run: UInt8(ascii: "r")
             case nil: UInt8(ascii: "-")
             }
-        return [mark] + Array(host.utf8) + [0] + Array((failure?.message ?? "").utf8)
+        return [mark] + Array((failure?.message ?? "").utf8)
     }
 }

@@ -23,20 +23,31 @@ public struct Communicator: ~Copyable {
     public var size: Int { label.size }
     /// What messages call the group.
     public var name: String { label.name }
+    /// The host of each rank of the group.
+    public var hosts: [String] { label.members.map { label.job.hosts[$0] } }
+    /// Seconds that this process has spent so far in transfers of this and all other communicators: starting them, moving
+    /// them, and waiting for them, which includes waiting for ranks that are late.
+    public var communicationSeconds: Double { label.job.communicationSeconds }
 
-    /// All processes of the job. Not collective; `MPIEnvironment.initialize` must have been called.
+    /// All processes of the job. Collective over them; called once, after `MPIEnvironment.initialize`.
+    ///
+    /// The ranks learn each other's hosts, for messages, and make the communicator on which they find out who is missing
+    /// when a wait fails.
     public static func world(waitLimit: WaitLimit = .standard) throws -> Communicator {
-        try Communicator(cmpi_comm_world(), name: worldName, waitLimit: waitLimit)
+        let handle = cmpi_comm_world()
+        let nameless = try Communicator(handle, name: worldName, job: Job(), waitLimit: waitLimit)
+        let hosts = try nameless.allGather(Array(MPIEnvironment.processorName.utf8))
+            .map { String(decoding: $0, as: UTF8.self) }
+        let rollCall = RollCall(try nameless.duplicate(name: "roll call"))
+        MPIEnvironment.use(rollCall)
+        return try Communicator(
+            handle, name: worldName, job: Job(hosts: hosts, rollCall: rollCall), waitLimit: waitLimit)
     }
 
-    private init(_ handle: MPI_Comm, name: String, waitLimit: WaitLimit) throws {
-        var rank: Int32 = 0
-        var size: Int32 = 0
-        try check(MPI_Comm_rank(handle, &rank), "asking for the rank in \(name)")
-        try check(MPI_Comm_size(handle, &size), "asking for the size of \(name)")
+    private init(_ handle: MPI_Comm, name: String, job: Job, waitLimit: WaitLimit) throws {
         self.handle = handle
         self.waitLimit = waitLimit
-        label = CommunicatorLabel(name: name, rank: Int(rank), size: Int(size))
+        label = try CommunicatorLabel(handle, name: name, job: job)
     }
 
     /// Makes a communicator of the ranks that give the same color, numbered by key and then by rank here.
@@ -51,7 +62,7 @@ public struct Communicator: ~Copyable {
             MPI_Comm_split(handle, color.map { Int32($0) } ?? cmpi_undefined(), Int32(key), &part),
             "\(label.describe(rank)): splitting into \(name)")
         guard color != nil, let part else { return nil }
-        return try Communicator(part, name: name, waitLimit: waitLimit)
+        return try Communicator(part, name: name, job: label.job, waitLimit: waitLimit)
     }
 
     /// Makes a communicator of the same ranks whose messages never meet this one's. Collective.
@@ -63,7 +74,7 @@ public struct Communicator: ~Copyable {
             MPI_Comm_idup(handle, copy.pointer, $0)
         }
         try request.wait()
-        return try Communicator(copy.pointer.pointee!, name: name, waitLimit: waitLimit)
+        return try Communicator(copy.pointer.pointee!, name: name, job: label.job, waitLimit: waitLimit)
     }
 
     /// Frees the communicator. Collective over it; its requests must be complete. The world stays until `finalize`.

@@ -1,5 +1,6 @@
 import CMPI
 import Support
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -52,10 +53,29 @@ public enum MPIEnvironment {
     }
 
     /// Ends all processes of the job, which `mpirun` then leaves with this status. Not collective.
+    ///
+    /// Where a host is dead the library may wait for ever for its launcher: this process then ends by itself.
     public static func abort(status: Int32) -> Never {
-        if isRunning { MPI_Abort(cmpi_comm_world(), status) }
+        if isRunning {
+            TerminationSignal.withinSeconds(3) { _ = MPI_Abort(cmpi_comm_world(), status) }
+        }
         // Not exit(): other threads may still run, and destructors of theirs must not.
         _exit(status)
+    }
+
+    /// Calls `speak`, which tells why the job ends, unless another rank does that already or this one has done it before.
+    /// Not collective; higher ranks take up to two seconds, so that lower ones are first.
+    public static func withLastWord(_ speak: () -> Void) {
+        guard isRunning, let rollCall = rollCall.withLock({ $0 })?.value else { return speak() }
+        TerminationSignal.withinSeconds(10) { rollCall.withLastWord(speak) }
+    }
+
+    /// What `withLastWord` asks: like the library, one for the process.
+    private static let rollCall = Mutex<RollCallBox?>(nil)
+
+    static func use(_ rollCall: RollCall) {
+        let box = RollCallBox(value: rollCall)
+        self.rollCall.withLock { $0 = box }
     }
 
     /// This process's rank in the world, known before (and without) `initialize`; 0 without `mpirun`.
@@ -97,4 +117,9 @@ public enum MPIEnvironment {
             ?? "unknown MPI library"
         return String(text.prefix { $0 != "\n" && $0 != "," })
     }
+}
+
+/// The roll call is used by the main thread alone, which ends the job as well.
+private struct RollCallBox: @unchecked Sendable {
+    let value: RollCall
 }

@@ -30,11 +30,35 @@ public final class Request {
         self.limit = limit
         self.memory = memory
         handle = cmpi_request_null()
-        try check(try start(&handle), operation.description)
+        try timed { try communicates { try check(try start(&handle), operation.description) } }
     }
 
     /// True when the transfer is complete; advances it otherwise. Returns at once. Not collective.
-    public func test() throws -> Bool {
+    public func test() throws -> Bool { try timed(advance) }
+
+    /// Returns when the transfer is complete.
+    ///
+    /// Throws when the communicator's wait limit passes first, naming the ranks that do not answer then, or when a signal
+    /// asks the process to end (`TerminationSignal`). The memory then stays in use, the failure is isolating, and all that
+    /// is left to the program is to end.
+    public func wait() throws {
+        let job = operation.communicator.job
+        let isComplete = try timed {
+            try limit.poll(advance) {
+                if let signal = TerminationSignal.received {
+                    throw signal.failure("\(operation.speaker): \(signal) during \(operation.phrase)")
+                }
+                job.rollCall?.answer()
+            }
+        }
+        guard isComplete else {
+            throw Failure.run(
+                "\(operation.description) was not complete after \(limit.text)\(job.describeAbsentees())"
+            ).isolating(.communication)
+        }
+    }
+
+    private func advance() throws -> Bool {
         guard handle != nil else { return true }
         var done: Int32 = 0
         var status = MPI_Status()
@@ -42,7 +66,7 @@ public final class Request {
         if code != Int32(MPI_SUCCESS) {
             // The library has given the request up, and with it the memory.
             release()
-            try check(code, operation.description)
+            try communicates { try check(code, operation.description) }
         }
         guard done != 0 else { return false }
         if operation.kind == .receive {
@@ -54,14 +78,16 @@ public final class Request {
         return true
     }
 
-    /// Returns when the transfer is complete.
-    ///
-    /// Throws when the communicator's wait limit passes first; the memory then stays in use, and all that is left to
-    /// the program is to end.
-    public func wait() throws {
-        guard try limit.poll(test) else {
-            throw Failure.run("\(operation.description) was not complete after \(limit.text)")
-        }
+    /// Adds the time that a body takes to what this process spends on messages.
+    private func timed<T>(_ body: () throws -> T) rethrows -> T {
+        let start = MonotonicClock.seconds
+        defer { operation.communicator.job.communicationSeconds += MonotonicClock.seconds - start }
+        return try body()
+    }
+
+    /// Marks what a body throws as isolating: a transfer that the library gave up leaves the ranks out of step.
+    private func communicates(_ body: () throws -> Void) throws {
+        do { try body() } catch let failure as Failure { throw failure.isolating(.communication) }
     }
 
     private func release() {
@@ -100,33 +126,23 @@ struct Operation: CustomStringConvertible {
     var peer: Int?
     var tag: Int?
 
-    var description: String {
-        var text = "\(communicator.describe(communicator.rank)): \(kind.rawValue)"
+    /// "rank 2 (desktop): receive of 98304 bytes with tag 0 from rank 3 (mini) in pipeline".
+    var description: String { "\(speaker): \(phrase)" }
+
+    /// This process: "rank 2 (desktop)".
+    var speaker: String { communicator.describe(communicator.rank) }
+
+    /// What it does, with whom: other ranks by their number in the world and their host.
+    var phrase: String {
+        var text = kind.rawValue
         if let byteCount { text += " of \(byteCount) bytes" }
         if let tag { text += " with tag \(tag)" }
         if let peer {
-            switch kind {
-            case .send: text += " to "
-            case .receive, .broadcast: text += " from "
-            default: text += " to "
-            }
-            text += communicator.describe(peer)
+            text += (kind == .receive || kind == .broadcast ? " from " : " to ") + communicator.describe(peer)
         } else {
-            text += " among \(communicator.size) ranks"
+            text += " among " + (0..<communicator.size).map(communicator.describe).joined(separator: ", ")
         }
-        return text
-    }
-}
-
-/// Who speaks in messages: the communicator's name with this process's place in it.
-struct CommunicatorLabel {
-    let name: String
-    let rank: Int
-    let size: Int
-
-    /// "rank 2", or "rank 1 of stage 0" in a communicator other than the world.
-    func describe(_ rank: Int) -> String {
-        name == Communicator.worldName ? "rank \(rank)" : "rank \(rank) of \(name)"
+        return text + communicator.place
     }
 }
 

@@ -1,3 +1,5 @@
+import Support
+
 #if canImport(Glibc)
     import Glibc
 #else
@@ -17,27 +19,21 @@ public struct WaitLimit: Sendable, Equatable {
     /// Calls `isComplete` until it is true, and returns whether it became true within the limit.
     ///
     /// Short waits are spun through, giving the core away between tests; long ones sleep between tests, so that ranks
-    /// that share a core do not starve the one that computes.
-    func poll(_ isComplete: () throws -> Bool) rethrows -> Bool {
+    /// that share a core do not starve the one that computes, and call `meanwhile` between them, which may end the wait.
+    func poll(_ isComplete: () throws -> Bool, meanwhile: () throws -> Void) rethrows -> Bool {
         for _ in 0..<Self.spinCount {
             if try isComplete() { return true }
             sched_yield()
         }
-        let deadline = Self.now() + seconds
+        let deadline = MonotonicClock.seconds + seconds
         while true {
             if try isComplete() { return true }
-            if Self.now() >= deadline { return false }
+            if MonotonicClock.seconds >= deadline { return false }
+            try meanwhile()
             usleep(Self.sleepMicroseconds)
         }
     }
 
     private static let spinCount = 200
     static let sleepMicroseconds: UInt32 = 50
-
-    /// Monotonic seconds.
-    private static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-    }
 }

@@ -14,6 +14,17 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     /// all.
     public var isShared = false
 
+    /// Why this rank can no longer count on the others; nil as long as it can.
+    public enum Isolation: Sendable, Equatable {
+        /// A transfer failed, or was not complete in time.
+        case communication
+        /// A signal asked this process to end.
+        case signal(Int32)
+    }
+
+    /// Set when the rank that throws this must not communicate any more: it saves what it can save alone, and ends.
+    public var isolation: Isolation?
+
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message
@@ -23,6 +34,18 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     public var shared: Failure {
         var copy = self
         copy.isShared = true
+        return copy
+    }
+
+    /// Whether a signal asked this process to end.
+    public var isEndedBySignal: Bool {
+        if case .signal = isolation { true } else { false }
+    }
+
+    /// The same failure, of a rank that can no longer count on the others.
+    public func isolating(_ isolation: Isolation) -> Failure {
+        var copy = self
+        copy.isolation = isolation
         return copy
     }
 

@@ -129,6 +129,7 @@ final class CachedPhase {
         let trace = session.trace
         for index in 0..<Self.readAhead { request(index) }
         for (index, samples) in miniBatches.enumerated() {
+            try TerminationSignal.check()
             if let steps { trace.beginStep(steps.first + index, epoch: steps.epoch) }
             defer { trace.endStep() }
             let activations = try trace.measure("cache", .cacheWait) { try reader.next(own[index]) }

@@ -72,6 +72,7 @@ final class PipelinePhase {
         let trace = session.trace
         let miniBatches = session.remainingMiniBatches(dataset, epoch: epoch, state)
         for (index, samples) in miniBatches.enumerated() {
+            try TerminationSignal.check()
             let start = MonotonicClock.seconds
             trace.beginStep(state.completedSteps + 1, epoch: epoch)
             defer { trace.endStep() }

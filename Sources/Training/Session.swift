@@ -53,9 +53,8 @@ public final class Session {
         adjust: (inout Experiment) throws -> Void = { _ in }
     ) throws {
         trace = TraceRecorder(rank: world.rank)
-        self.world = world
-        try Handshake.check(self.world)
-        let resolved = try self.world.fromRoot {
+        try Handshake.check(world)
+        let resolved = try world.fromRoot {
             var experiment = try Experiment(contentsOf: experimentPath, overrides: overrides)
             try adjust(&experiment)
             // Read where its file and lines are known; the other ranks receive it as one line.
@@ -67,6 +66,8 @@ public final class Session {
         let experiment = try Experiment(
             JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
         self.experiment = experiment
+        world.waitLimit = WaitLimit(seconds: experiment.parallelism.waitLimit)
+        self.world = world
         setBLASThreadCount(experiment.device.threads)
         memoryBudget = try Self.enforceBudget(experiment, ledger, self.world)
         var cached: CachedTensors?

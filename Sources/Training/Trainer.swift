@@ -31,6 +31,8 @@ public final class Trainer {
         do {
             return try trainToTheEnd()
         } catch {
+            // What takes long to save must not keep the reason back: whoever ends this process may not wait.
+            if let failure = error as? Failure, failure.isolation != nil { LoneFailure.tell(failure) }
             do {
                 if (error as? Failure)?.isShared == true {
                     try run.traceLog.write()

@@ -22,10 +22,15 @@ enum Program {
     ///
     /// The body receives the world and hands it to what it builds. A failure that all ranks share is told once and
     /// ends each of them in order; one that a rank has alone ends the whole job at once.
-    static func inWorld(_ body: (consuming Communicator) throws -> Void) throws {
+    ///
+    /// - Parameter savesWhenEnded: whether a signal that ends the job comes up through the body as a failure.
+    static func inWorld(
+        savesWhenEnded: Bool = false, _ body: (consuming Communicator) throws -> Void
+    ) throws {
         prepareAllocator()
         do {
             try MPIEnvironment.initialize()
+            if savesWhenEnded { TerminationSignal.install() }
             try body(try Communicator.world())
         } catch let failure as Failure where failure.isShared {
             // Told before the library ends, which waits for all ranks: mpirun ends a job as soon as one of them leaves

@@ -21,29 +21,49 @@ public func builtExecutable(_ name: String) -> String {
 }
 
 /// Runs a program on some ranks under `mpirun`, which says nothing of its own.
-public func mpirun(ranks: Int, _ program: String, _ arguments: [String], seconds: Double) throws -> Outcome {
-    try mpirun([(ranks, program, arguments)], seconds: seconds)
+///
+/// - Parameter whileRunning: called once with the process id of `mpirun`.
+public func mpirun(
+    ranks: Int, _ program: String, _ arguments: [String], seconds: Double,
+    whileRunning: (Int32) throws -> Void = { _ in }
+) throws -> Outcome {
+    try mpirun([(ranks, program, arguments)], seconds: seconds, whileRunning: whileRunning)
 }
 
 /// Runs several programs as one job, the ranks of the first one first.
 ///
-/// - Parameter isTimeToKill: asked again and again; once it is true, all ranks are killed.
+/// - Parameter whileRunning: called once with the process id of `mpirun`.
 public func mpirun(
     _ parts: [(ranks: Int, program: String, arguments: [String])], seconds: Double,
-    isTimeToKill: (() throws -> Bool)? = nil
+    whileRunning: (Int32) throws -> Void = { _ in }
 ) throws -> Outcome {
     let options = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"]
     let programs = parts.map { ["-np", "\($0.ranks)", $0.program] + $0.arguments }
     return try launch(
-        "/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds,
-        isTimeToKill: isTimeToKill)
+        "/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds, whileRunning: whileRunning)
+}
+
+/// The process id of a rank that an `mpirun` on this machine has started.
+public func process(ofRank rank: Int, under launcher: Int32) throws -> Int32 {
+    let mark = Data("OMPI_COMM_WORLD_RANK=\(rank)\0".utf8)
+    for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
+        // A process that ends meanwhile is none that is looked for.
+        guard let number = Int32(name),
+            let status = try? String(contentsOfFile: "/proc/\(name)/status", encoding: .utf8),
+            status.contains("\nPPid:\t\(launcher)\n"),
+            let environment = try? Data(contentsOf: URL(fileURLWithPath: "/proc/\(name)/environ")),
+            environment.range(of: mark) != nil
+        else { continue }
+        return number
+    }
+    throw LaunchError("mpirun (process \(launcher)) has no rank \(rank)")
 }
 
 /// Runs a program to its end, or kills it after a time limit and throws.
 ///
-/// - Parameter isTimeToKill: asked again and again; once it is true, the processes that the program started are killed.
+/// - Parameter whileRunning: called once with the program's process id.
 public func launch(
-    _ path: String, _ arguments: [String], seconds: Double, isTimeToKill: (() throws -> Bool)? = nil
+    _ path: String, _ arguments: [String], seconds: Double, whileRunning: (Int32) throws -> Void = { _ in }
 ) throws -> Outcome {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
@@ -68,16 +88,16 @@ public func launch(
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = files[0].1
     process.standardError = files[1].1
-    try process.run()
-    let deadline = Date(timeIntervalSinceNow: seconds)
-    var isKilled = false
-    while process.isRunning, Date() < deadline {
-        if let isTimeToKill, !isKilled, try isTimeToKill() {
-            isKilled = true
-            try killChildren(of: process.processIdentifier)
-        }
-        usleep(isTimeToKill == nil ? 10_000 : 500)
+    try withoutBlockedSignals { try process.run() }
+    do {
+        try whileRunning(process.processIdentifier)
+    } catch {
+        process.terminate()
+        process.waitUntilExit()
+        throw error
     }
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    while process.isRunning, Date() < deadline { usleep(10_000) }
     let late = process.isRunning
     if late {
         // mpirun ends its ranks when it is told to end.
@@ -95,12 +115,22 @@ public func launch(
 }
 
 /// Kills the processes that a process has started, so that they have no time to tidy up.
-private func killChildren(of parent: Int32) throws {
+public func killChildren(of parent: Int32) throws {
     let killer = Process()
     killer.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     killer.arguments = ["pkill", "-KILL", "-P", "\(parent)"]
     try killer.run()
     killer.waitUntilExit()
+}
+
+/// Calls a body while no signal is blocked on this thread: tests run on threads where most are, and a program inherits that.
+private func withoutBlockedSignals(_ body: () throws -> Void) rethrows {
+    var none = sigset_t()
+    sigemptyset(&none)
+    var before = sigset_t()
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    try body()
 }
 
 /// Why a launch has no outcome.

@@ -11,8 +11,8 @@ import Testing
         "too-large-message",
         "barrier",
         "split", "duplicate", "broadcast", "all-reduce", "gather", "all-to-all", "agree", "from-root",
-        "wait-limit",
-        "late-barrier",
+        "wait-limit", "wait-limit-in-group",
+        "late-barrier", "communication-clock",
     ]
 
     @Test(arguments: [1, 2, 3, 4]) func everyCheckPassesOn(ranks: Int) throws {
@@ -67,6 +67,23 @@ import Testing
         let outcome = try mpirun(ranks: 3, ["fail-silently"], seconds: 15)
         #expect(outcome.status == 128 + SIGKILL)
         #expect(outcome.count(of: "ok fail-silently") == 0)
+    }
+
+    @Test(arguments: [1, 2, 4]) func signalIsTheFailureOfTheWaitThatItMeets(ranks: Int) throws {
+        let outcome = try mpirun(ranks: ranks, ["ended-by-signal"], seconds: 15)
+        let host = MPIEnvironment.processorName
+        let expected =
+            "rank \(ranks - 1) (\(host)): ended by signal 15 (SIGTERM) during receive of 16 bytes with tag 9 from "
+            + "rank 0 (\(host))"
+        #expect(outcome.errors.split(separator: "\n").first.map(String.init) == expected)
+        #expect(outcome.output == "")
+        #expect(outcome.status == 1)
+    }
+
+    @Test(arguments: [1, 2]) func secondSignalEndsTheProcess(ranks: Int) throws {
+        let outcome = try mpirun(ranks: ranks, ["ended-by-two-signals"], seconds: 15)
+        #expect(outcome.status == 1)
+        #expect(outcome.count(of: "ok ended-by-two-signals") == 0)
     }
 
     /// The tests above would pass on nothing if a failing check could end with status 0.

@@ -156,9 +156,17 @@ extension Workshop {
         let arguments =
             ["train", experiment]
             + Self.arguments(settings + ["output.directory=\(path)/\(name)"], plan: plan)
-        let outcome = try mpirun([(ranks, program, arguments)], seconds: 60) {
-            fileExists(log)
-                && String(decoding: try readFile(log), as: UTF8.self).contains("\"step\":\(step),")
+        let outcome = try mpirun(ranks: ranks, program, arguments, seconds: 60) { launcher in
+            // A run that is too quick, or fails, logs no more: then the wait ends here.
+            for _ in 0..<20_000 {
+                if fileExists(log),
+                    String(decoding: try readFile(log), as: UTF8.self).contains("\"step\":\(step),")
+                {
+                    break
+                }
+                usleep(1000)
+            }
+            try killChildren(of: launcher)
         }
         let isComplete = outcome.status == 0
         return KilledRun(

@@ -5,7 +5,7 @@ import Support
 let collectiveChecks: [(name: String, run: Check)] = [
     ("barrier", barrier), ("split", split), ("duplicate", duplicate), ("broadcast", broadcast),
     ("all-reduce", allReduce), ("repeatable-sum", repeatableSum), ("gather", gather),
-    ("all-to-all", allToAll),
+    ("all-to-all", allToAll), ("communication-clock", communicationClock),
 ]
 
 /// Nobody leaves before the last has come.
@@ -16,6 +16,30 @@ private func barrier(_ world: borrowing Communicator) throws {
     try world.barrier()
     let waited = ContinuousClock.now - begin
     try expect(waited >= .milliseconds(150), "left after \(waited), while rank 0 was still away")
+}
+
+/// Waiting for a late rank counts as communication, on whatever communicator; sleeping and computing do not.
+private func communicationClock(_ world: borrowing Communicator) throws {
+    let copy = try world.duplicate(name: "pipeline")
+    try world.barrier()
+    let begin = MonotonicClock.seconds
+    let before = world.communicationSeconds
+    usleep(world.rank == 0 ? 400_000 : 100_000)
+    try expectEqual(copy.communicationSeconds, before, "communication while nothing was communicated")
+    try copy.barrier()
+    let elapsed = MonotonicClock.seconds - begin
+    let spent = world.communicationSeconds - before
+    try expect(spent > 0 && spent <= elapsed - 0.1, "\(spent) s of \(elapsed) s")
+    if world.rank > 0 { try expect(spent > 0.15, "waited for rank 0, but counts \(spent) s") }
+    if world.size == 1 { try expect(spent < 0.1, "nobody was late, but it counts \(spent) s") }
+    // A receive counts from its wait, not from when it was posted.
+    let receive = try copy.immediateReceive(into: ByteBuffer(count: 8), from: world.rank, tag: 2)
+    let posted = world.communicationSeconds
+    usleep(100_000)
+    try copy.immediateSend(ByteBuffer(count: 8), to: world.rank, tag: 2).wait()
+    try receive.wait()
+    try expect(world.communicationSeconds - posted < 0.09, "a receive counts while nobody waits for it")
+    try copy.free()
 }
 
 /// Stage groups: even and odd ranks, numbered backwards.
@@ -61,7 +85,7 @@ private func duplicate(_ world: borrowing Communicator) throws {
     try expectEqual([onCopy.array, onWorld.array], [[22], [11]], "messages")
     // Errors return here as they do on the world; by default they would end the process.
     let stranger = try failure { _ = try copy.immediateSend(ByteBuffer(count: 1), to: copy.size, tag: 1) }
-    try expect(stranger.message.contains("of pipeline failed: MPI_ERR_RANK"), "found \(stranger.message)")
+    try expect(stranger.message.contains(" in pipeline failed: MPI_ERR_RANK"), "found \(stranger.message)")
     try copy.free()
 }
 

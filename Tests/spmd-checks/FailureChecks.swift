@@ -4,7 +4,9 @@ import Support
 
 let failureChecks: [(name: String, run: Check)] = [
     ("agree", agree), ("from-root", fromRoot), ("wait-limit", waitLimit), ("late-barrier", lateBarrier),
-    ("fail-together", failTogether), ("fail-alone", failAlone), ("fail-silently", failSilently),
+    ("wait-limit-in-group", waitLimitInGroup), ("ended-by-signal", endedBySignal),
+    ("ended-by-two-signals", endedByTwoSignals), ("fail-together", failTogether), ("fail-alone", failAlone),
+    ("fail-silently", failSilently),
 ]
 
 private struct OtherError: Error, CustomStringConvertible {
@@ -76,11 +78,13 @@ private func waitLimit(_ world: borrowing Communicator) throws {
         let begin = ContinuousClock.now
         let failure = try failure { try receive.wait() }
         let waited = ContinuousClock.now - begin
+        // The others wait in the barrier below, and answer from there.
         try expectEqual(
             failure,
             .run(
-                "rank 0 of pipeline: receive of 16 bytes with tag 9 from rank \(last) of pipeline was not complete after "
-                    + "0.3 seconds"), "failure")
+                "\(place(0)): receive of 16 bytes with tag 9 from \(place(last)) in pipeline was not complete after "
+                    + "0.3 seconds" + (last == 0 ? "" : "; all other ranks answer")
+            ).isolating(.communication), "failure")
         try expect(waited >= .milliseconds(250) && waited < .seconds(5), "waited \(waited)")
         try world.barrier()
         if last == 0 { try pipeline.immediateSend(ByteBuffer(copying: Array(0..<16)), to: 0, tag: 9).wait() }
@@ -100,7 +104,8 @@ private func lateBarrier(_ world: borrowing Communicator) throws {
     var group = try world.duplicate(name: "stage 1")
     group.waitLimit = WaitLimit(seconds: 0.2)
     if world.rank == 0 {
-        usleep(world.size > 1 ? 700_000 : 0)
+        // Longer than the others wait and then ask who is missing.
+        usleep(world.size > 1 ? 2_700_000 : 0)
         group.waitLimit = WaitLimit(seconds: 20)
         try group.barrier()
     } else {
@@ -108,13 +113,70 @@ private func lateBarrier(_ world: borrowing Communicator) throws {
         try expectEqual(
             failure,
             .run(
-                "rank \(world.rank) of stage 1: barrier among \(world.size) ranks was not complete after 0.2 seconds"
-            ),
-            "failure")
+                "\(place(world.rank)): barrier among \((0..<world.size).map(place).joined(separator: ", ")) in stage 1 "
+                    + "was not complete after 0.2 seconds; no answer from \(place(0))"
+            ).isolating(.communication), "failure")
     }
     try world.barrier()
     try expectEqual(try group.allReduceSum(Int64(1)), Int64(world.size), "the group after a late barrier")
 }
+
+/// In a part of the world, messages name its members by their rank in the world.
+private func waitLimitInGroup(_ world: borrowing Communicator) throws {
+    var group = try world.split(color: world.rank % 2, key: -world.rank, name: "stage \(world.rank % 2)")!
+    try expectEqual(group.hosts, Array(repeating: MPIEnvironment.processorName, count: group.size), "hosts")
+    group.waitLimit = WaitLimit(seconds: 0.1)
+    let receive = try group.immediateReceive(into: ByteBuffer(count: 8), from: 0, tag: 1)
+    let failure = try failure { try receive.wait() }
+    let largest = world.rank % 2 == (world.size - 1) % 2 ? world.size - 1 : world.size - 2
+    let expected =
+        "\(place(world.rank)): receive of 8 bytes with tag 1 from \(place(largest)) in stage \(world.rank % 2) was"
+    try expect(failure.message.hasPrefix(expected), "expected \(expected), found \(failure.message)")
+    // It is still good when the message comes.
+    try world.barrier()
+    if group.rank == 0 {
+        for peer in 0..<group.size { try group.immediateSend(ByteBuffer(count: 8), to: peer, tag: 1).wait() }
+    }
+    try receive.wait()
+    try world.barrier()
+    try group.free()
+}
+
+/// A signal becomes a failure of the wait that it meets, which passes through agreements at once.
+private func endedBySignal(_ world: borrowing Communicator) throws {
+    TerminationSignal.install()
+    try TerminationSignal.check()
+    try world.barrier()
+    let last = world.size - 1
+    // The others end because this one does.
+    guard world.rank == last else { return try world.barrier() }
+    let receive = try world.immediateReceive(into: ByteBuffer(count: 16), from: 0, tag: 9)
+    kill(getpid(), SIGTERM)
+    let between = try failure { try TerminationSignal.check() }
+    try expectEqual(
+        between, .run("ended by signal 15 (SIGTERM)").isolating(.signal(SIGTERM)), "between two waits")
+    let begin = ContinuousClock.now
+    let during = try failure { try world.agree { try receive.wait() } }
+    try expect(ContinuousClock.now - begin < .seconds(5), "a wait went on after the signal")
+    let expected =
+        "\(place(last)): ended by signal 15 (SIGTERM) during receive of 16 bytes with tag 9 from \(place(0))"
+    try expectEqual(during, .run(expected).isolating(.signal(SIGTERM)), "during a wait")
+    throw during
+}
+
+/// A second signal ends a process that has not ended by itself.
+private func endedByTwoSignals(_ world: borrowing Communicator) throws {
+    TerminationSignal.install()
+    try world.barrier()
+    if world.rank == world.size - 1 {
+        kill(getpid(), SIGINT)
+        kill(getpid(), SIGTERM)
+    }
+    try world.barrier()
+}
+
+/// How messages name a rank: by its number in the world and its host, which is the same for all ranks here.
+private func place(_ rank: Int) -> String { "rank \(rank) (\(MPIEnvironment.processorName))" }
 
 /// How a program ends when all ranks know the failure: rank 0 speaks, all finalize and exit.
 private func failTogether(_ world: borrowing Communicator) throws {

@@ -118,8 +118,10 @@ private func truncatedMessage(_ world: borrowing Communicator) throws {
     let send = try world.immediateSend(ByteBuffer(count: 11), to: peer, tag: 8)
     let failure = try failure { try receive.wait() }
     try send.wait()
+    let host = MPIEnvironment.processorName
     let expected =
-        "rank \(world.rank): receive of 10 bytes with tag 8 from rank \(source) failed: MPI_ERR_TRUNCATE"
+        "rank \(world.rank) (\(host)): receive of 10 bytes with tag 8 from rank \(source) (\(host)) failed: "
+        + "MPI_ERR_TRUNCATE"
     try expect(failure.message.contains(expected), "expected \(expected), found \(failure.message)")
 }
 

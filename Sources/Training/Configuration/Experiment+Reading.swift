@@ -109,10 +109,11 @@ extension Experiment.Training {
 
 extension Experiment.Parallelism {
     fileprivate init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["system", "plan", "planner", "profile"])
+        let object = try reader.object(keys: ["system", "plan", "planner", "profile", "wait_limit_seconds"])
         if let value = object.optional("system") {
             system = System(rawValue: try value.choice(System.allCases.map(\.rawValue)))!
         }
+        if let value = object.optional("wait_limit_seconds") { waitLimit = try value.number(in: 0.001...1e9) }
         if let value = object.optional("planner") {
             planner = PlannerKind(rawValue: try value.choice(PlannerKind.allCases.map(\.rawValue)))!
         }

@@ -22,6 +22,7 @@ extension Experiment {
                     ("plan", parallelism.plan?.value ?? .null),
                     ("planner", .string(parallelism.planner.rawValue)),
                     ("profile", parallelism.profile.map(JSONValue.string) ?? .null),
+                    ("wait_limit_seconds", JSONValue(parallelism.waitLimit)),
                 ])
             ),
             (

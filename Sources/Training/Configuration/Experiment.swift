@@ -50,6 +50,8 @@ public struct Experiment: Sendable {
         public var planner = PlannerKind.exact
         /// A `profile.json` to plan from; nil measures.
         public var profile: String?
+        /// Seconds that a rank waits for others before that is an error.
+        public var waitLimit = 300.0
     }
 
     public struct Device: Sendable {

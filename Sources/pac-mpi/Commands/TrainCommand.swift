@@ -25,7 +25,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     func run() throws {
-        try Program.inWorld { world in
+        try Program.inWorld(savesWhenEnded: true) { world in
             let isRoot = world.rank == 0
             let session = try Session(
                 world: world, experimentPath: arguments.experiment, overrides: arguments.overrides,
