@@ -31,6 +31,8 @@ public struct MetricsHistory: Sendable {
         public let seconds: Double
         /// What rank 0 waited for its disk; nil with the backbone.
         public let diskWaitSeconds: Double?
+        /// What part of the time went into messages, the mean over all ranks; nil in logs that do not tell.
+        public let communicationShare: Double?
     }
 
     public struct Evaluation: Sendable {
@@ -125,7 +127,8 @@ extension MetricsHistory.Epoch {
         self.init(
             epoch: try event.count("epoch"), phase: try event.phase(),
             trainLoss: try event.nullableNumber("train_loss"), seconds: try event.seconds(),
-            diskWaitSeconds: try event.optional("disk_wait_seconds")?.number())
+            diskWaitSeconds: try event.optional("disk_wait_seconds")?.number(),
+            communicationShare: try event.optional("communication_share")?.number())
     }
 }
 

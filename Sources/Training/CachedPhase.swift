@@ -49,7 +49,7 @@ final class CachedPhase {
         let steps = (epoch: epoch, first: state.completedSteps + 1)
         let lastStep = state.completedSteps + miniBatches.count
         try forEachBatch(miniBatches, reader, steps: steps) { samples, own, activations in
-            let start = MonotonicClock.seconds
+            let start = session.moment
             model.parameters.zeroGradients()
             // One sum over the world: the loss, and whether it is time for a checkpoint.
             var totals = [0.0, checkpoint.isDue(state.completedSteps + 1) ? 1 : 0]
@@ -84,7 +84,8 @@ final class CachedPhase {
                 epoch: epoch, step: state.completedSteps, phase: .cached,
                 loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate,
                 samples: samples.count,
-                tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+                tokens: builder.tokenCount(samples), seconds: session.moment.seconds - start.seconds,
+                communicationSeconds: session.moment.communication - start.communication)
             if totals[1] > 0, !(isEpochsEnd && state.completedSteps == lastStep) { try checkpoint.save() }
         }
         return reader.waitedSeconds

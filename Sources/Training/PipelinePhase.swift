@@ -73,7 +73,7 @@ final class PipelinePhase {
         let miniBatches = session.remainingMiniBatches(dataset, epoch: epoch, state)
         for (index, samples) in miniBatches.enumerated() {
             try TerminationSignal.check()
-            let start = MonotonicClock.seconds
+            let start = session.moment
             trace.beginStep(state.completedSteps + 1, epoch: epoch)
             defer { trace.endStep() }
             model?.parameters.zeroGradients()
@@ -105,7 +105,8 @@ final class PipelinePhase {
                 epoch: epoch, step: state.completedSteps, phase: .pipeline,
                 loss: totals[0] / Double(builder.termCount(samples)), learningRate: rate,
                 samples: samples.count,
-                tokens: builder.tokenCount(samples), seconds: MonotonicClock.seconds - start)
+                tokens: builder.tokenCount(samples), seconds: session.moment.seconds - start.seconds,
+                communicationSeconds: session.moment.communication - start.communication)
             // The end of an epoch has a checkpoint of its own, after the evaluation.
             if totals[3] > 0, index < miniBatches.count - 1 {
                 try session.world.agree { try recorder?.finish() }

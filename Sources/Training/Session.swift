@@ -160,4 +160,20 @@ extension Session {
             isShuffled: isShuffled,
             seed: UInt64(experiment.training.seed))
     }
+
+    /// The time, and how much of it this process has spent on messages so far.
+    var moment: (seconds: Double, communication: Double) {
+        (MonotonicClock.seconds, world.communicationSeconds)
+    }
+
+    /// Seconds since a moment, and the share of them that went into messages, the mean over all ranks: sending, receiving,
+    /// summing, and waiting for what others send. Collective over the world.
+    func communicationShare(
+        since start: (seconds: Double, communication: Double)
+    ) throws -> (seconds: Double, share: Double) {
+        let end = moment
+        let seconds = end.seconds - start.seconds
+        let share = (end.communication - start.communication) / max(seconds, .leastNormalMagnitude)
+        return (seconds, try world.allReduceSum(share) / Double(world.size))
+    }
 }

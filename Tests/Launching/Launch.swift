@@ -40,7 +40,8 @@ public func mpirun(
     let options = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-q"]
     let programs = parts.map { ["-np", "\($0.ranks)", $0.program] + $0.arguments }
     return try launch(
-        "/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds, whileRunning: whileRunning)
+        "/usr/bin/env", options + programs.joined(separator: [":"]), seconds: seconds,
+        whileRunning: whileRunning)
 }
 
 /// The process id of a rank that an `mpirun` on this machine has started.

@@ -118,6 +118,35 @@ final class Workshop {
         return try RunLog("\(path)/\(name)")
     }
 
+    /// Starts a training run that would take minutes, on two ranks and two stages, and calls `body` with the process id of
+    /// mpirun when the run is in the midst of its steps.
+    func interrupt(
+        _ name: String, settings: [String], _ body: (Int32) throws -> Void
+    ) throws -> Outcome {
+        let plan = Plan.of([(0..<3, [0], [4]), (3..<5, [1], [4])], microBatchCount: 2)
+        let log = "\(path)/\(name)/metrics.jsonl"
+        let all =
+            settings + [
+                "output.directory=\(path)/\(name)", "training.epochs=100000", "cache.enabled=false",
+                "task.validation=null",
+            ]
+        return try mpirun(
+            ranks: 2, program, ["train", experiment] + Self.arguments(all, plan: plan), seconds: 60
+        ) { launcher in
+            let deadline = Date(timeIntervalSinceNow: 30)
+            while Date() < deadline {
+                // Until the run has begun, there is no log.
+                if let text = try? String(contentsOfFile: log, encoding: .utf8),
+                    text.contains(#""event":"step""#)
+                {
+                    return try body(launcher)
+                }
+                usleep(20_000)
+            }
+            throw LaunchError("\(name): no step within 30 s")
+        }
+    }
+
     /// Overrides as arguments.
     static func arguments(_ settings: [String], plan: Plan? = nil) -> [String] {
         (settings + (plan.map { ["parallelism.plan=\($0.json.text())"] } ?? [])).flatMap { ["--set", $0] }

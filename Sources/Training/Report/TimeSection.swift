@@ -60,7 +60,8 @@ struct TimeSection {
             id: "epochs",
             [
                 ("epoch", .right), ("phase", .left), ("training loss", .right), ("time", .right),
-                ("a step", .right), ("samples/s", .right), ("waited for the disk", .right),
+                ("a step", .right), ("samples/s", .right), ("in communication", .right),
+                ("waited for the disk", .right),
             ],
             history.epochs.map { epoch in
                 let steps = history.steps.filter { $0.epoch == epoch.epoch }
@@ -72,6 +73,7 @@ struct TimeSection {
                     steps.isEmpty
                         ? "–" : Format.milliseconds(TimingStatistics.median(steps.map(\.seconds))),
                     epoch.seconds > 0 ? Format.fixed(Double(samples) / epoch.seconds, 1) : "–",
+                    epoch.communicationShare.map(Format.percent) ?? "–",
                     epoch.diskWaitSeconds.map(Format.duration) ?? "–",
                 ]
             })

@@ -18,6 +18,8 @@ final class RunContext {
     let traceLog: TraceLog
     let checkpoints: CheckpointKeeper
     let train: TokenizedDataset
+    /// Moves messages between hosts while stages compute; nil where all ranks share one.
+    private let messageProgress: MessageProgress?
     /// How much of the data the cache holds; nil without one.
     let extent: CacheExtent?
 
@@ -70,6 +72,7 @@ final class RunContext {
                 Simulator(profile: $0, costs: PlanChooser.costs(session.experiment, $0)).run(choice.plan)
                     .trace
             })
+        messageProgress = Set(session.world.hosts).count > 1 ? try MessageProgress(for: session.world) : nil
         reporter.peakBytes = { session.ledger.peakTotalBytes }
         let started = try session.world.fromRoot {
             Array("\(resumed?.checkpoint.started ?? WallClock.seconds)".utf8)
@@ -151,7 +154,9 @@ final class RunContext {
     func pipelineEpoch(
         _ epoch: Int, _ pipeline: PipelinePhase, _ state: TrainingState, cache: CacheStore?
     ) throws -> Metrics? {
-        let start = MonotonicClock.seconds
+        let start = session.moment
+        messageProgress?.resume()
+        defer { messageProgress?.pause() }
         try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
             try pipeline.trainEpoch(
                 epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter,
@@ -159,7 +164,8 @@ final class RunContext {
                     try saveCheckpoint(pipeline, state, epochIsClosed: false)
                 })
         }
-        try reporter.epoch(epoch, phase: .pipeline, seconds: MonotonicClock.seconds - start)
+        let (seconds, share) = try session.communicationShare(since: start)
+        try reporter.epoch(epoch, phase: .pipeline, seconds: seconds, communicationShare: share)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
         let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
@@ -179,11 +185,12 @@ final class RunContext {
         _ epoch: Int, _ state: TrainingState, training: () throws -> Double,
         predicting: (TokenizedDataset) throws -> Predictions?
     ) throws -> Metrics? {
-        let start = MonotonicClock.seconds
+        let start = session.moment
         session.ledger.activity = "epoch \(epoch) from the cache"
         let waited = try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch, training)
+        let (seconds, share) = try session.communicationShare(since: start)
         try reporter.epoch(
-            epoch, phase: .cached, seconds: MonotonicClock.seconds - start, waitedForDisk: waited)
+            epoch, phase: .cached, seconds: seconds, communicationShare: share, waitedForDisk: waited)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
         let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
@@ -210,8 +217,9 @@ final class RunContext {
         miniBatches.flatMap { samples in samples.enumerated().map { (sample: $1, owner: choice.owners[$0]) } }
     }
 
-    /// Logs the end.
+    /// Logs the end. Collective over the world.
     func end(_ state: TrainingState) throws {
+        try messageProgress?.stop()
         try reporter.event(
             "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(state.completedSteps))])
     }

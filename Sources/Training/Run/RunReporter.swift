@@ -12,6 +12,8 @@ public final class RunReporter {
     private var expected = Expectation()
     /// The sum of the open epoch's losses, each times its samples; set when a run goes on within an epoch.
     var epochLoss = (sum: 0.0, samples: 0)
+    /// Seconds of the epoch's steps so far, on this rank.
+    private var epochTime = (communication: 0.0, total: 0.0)
     /// Peak bytes of this rank so far, for the progress line.
     var peakBytes: () -> Int = { 0 }
 
@@ -97,9 +99,12 @@ public final class RunReporter {
             ])
     }
 
+    /// Closes a step.
+    ///
+    /// - Parameter communicationSeconds: how much of its time this rank spent on messages.
     func step(
         epoch: Int, step: Int, phase: Phase, loss: Double, learningRate: Double, samples: Int, tokens: Int,
-        seconds: Double
+        seconds: Double, communicationSeconds: Double
     ) throws {
         guard let log, let progress else { return }
         expected.remaining[phase, default: 0] -= 1
@@ -107,6 +112,8 @@ public final class RunReporter {
         expected.counts[phase, default: 0] += 1
         epochLoss.sum += loss * Double(samples)
         epochLoss.samples += samples
+        epochTime.communication += communicationSeconds
+        epochTime.total += seconds
         try log.append(
             "step",
             [
@@ -114,32 +121,39 @@ public final class RunReporter {
                 ("loss", JSONValue(loss)), ("learning_rate", JSONValue(learningRate)),
                 ("samples", JSONValue(samples)),
                 ("tokens", JSONValue(tokens)), ("seconds", JSONValue(seconds)),
+                ("communication_seconds", JSONValue(communicationSeconds)),
             ])
+        let share = Format.fixed(100 * epochTime.communication / epochTime.total, 0)
         let remaining = expected.remainingSeconds.map { "  ETA \(Format.duration($0))" } ?? ""
         progress.update(
             "epoch \(epoch)/\(expected.epochs)  step \(step)/\(expected.steps)  \(phase.rawValue)  "
                 + "loss \(Format.fixed(loss, 4))  lr \(Format.fixed(learningRate, 6))  "
                 + "\(Format.rate(Double(samples) / seconds, "samples"))  \(Format.rate(Double(tokens) / seconds, "tokens"))  "
-                + "peak \(Format.bytes(peakBytes()))" + remaining)
+                + "comm \(share) %  peak \(Format.bytes(peakBytes()))" + remaining)
     }
 
     /// Closes an epoch.
     ///
-    /// - Parameter waitedForDisk: seconds that rank 0 waited for its cache file.
-    func epoch(_ epoch: Int, phase: Phase, seconds: Double, waitedForDisk: Double? = nil) throws {
+    /// - Parameters: `communicationShare` is the share of its time that went into messages, the mean over all ranks;
+    ///   `waitedForDisk` is how many seconds rank 0 waited for its cache file.
+    func epoch(
+        _ epoch: Int, phase: Phase, seconds: Double, communicationShare: Double, waitedForDisk: Double? = nil
+    ) throws {
         guard log != nil else { return }
         let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
         epochLoss = (0, 0)
+        epochTime = (0, 0)
         progress?.finish()
         note(
             "epoch \(epoch) (\(phase == .pipeline ? "with the backbone" : "from the cache")): "
-                + "loss \(Format.fixed(loss, 4)) in \(Format.duration(seconds))")
+                + "loss \(Format.fixed(loss, 4)) in \(Format.duration(seconds)), "
+                + "\(Format.percent(communicationShare)) in communication")
         try event(
             "epoch",
             [
                 ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)),
                 ("train_loss", JSONValue(loss)),
-                ("seconds", JSONValue(seconds)),
+                ("seconds", JSONValue(seconds)), ("communication_share", JSONValue(communicationShare)),
             ] + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
     }
 

@@ -57,7 +57,7 @@ struct ReplayCommand: ParsableCommand {
     }
 
     func run() throws {
-        try Program.inWorld { world in
+        try Program.inWorld(savesWhenEnded: true) { world in
             let rank = world.rank
             var outcomes: [Outcome] = []
             for setting in settings {
