@@ -65,9 +65,11 @@ public enum MPIEnvironment {
 
     /// Calls `speak`, which tells why the job ends, unless another rank does that already or this one has done it before.
     /// Not collective; higher ranks take up to two seconds, so that lower ones are first.
-    public static func withLastWord(_ speak: () -> Void) {
+    ///
+    /// - Parameter announces: whether the others are told, to keep silent; off where hosts may have died.
+    public static func withLastWord(announces: Bool = true, _ speak: () -> Void) {
         guard isRunning, let rollCall = rollCall.withLock({ $0 })?.value else { return speak() }
-        TerminationSignal.withinSeconds(10) { rollCall.withLastWord(speak) }
+        TerminationSignal.withinSeconds(10) { rollCall.withLastWord(announces: announces, speak) }
     }
 
     /// What `withLastWord` asks: like the library, one for the process.

@@ -21,6 +21,8 @@ final class RollCall {
     private var nextLook = 0.0
     /// Whether this rank has told why the job ends, or another one has said that it did.
     private var isTold = false
+    /// The ranks that did not answer the last roll call.
+    private var absent: Set<Int> = []
 
     /// The longest that a call waits for answers, in seconds.
     private static let patience = 2.0
@@ -41,9 +43,9 @@ final class RollCall {
     /// The ranks that do not answer, those that are busy computing among them. Not collective.
     func absentees() -> [Int] {
         round += 1
-        sendToAll(.question, round)
-        var absent = Set(0..<communicator.size)
+        absent = Set(0..<communicator.size)
         absent.remove(communicator.rank)
+        for peer in absent { send(.question, round, to: peer) }
         let deadline = MonotonicClock.seconds + Self.patience
         while !absent.isEmpty, MonotonicClock.seconds < deadline {
             guard let message = take() else {
@@ -59,12 +61,17 @@ final class RollCall {
     ///
     /// Several ranks may fail at once, and the end of one is a signal to the others. Lower ranks go first; who has spoken
     /// tells the others so, and they keep silent.
-    func withLastWord(_ speak: () -> Void) {
+    ///
+    /// - Parameter announces: off where hosts may be dead that no roll call has found: the library can block on them.
+    func withLastWord(announces: Bool, _ speak: () -> Void) {
         listen(until: MonotonicClock.seconds + (0.25 + Double(min(communicator.rank, 20))) * Self.turn)
         guard !isTold else { return }
         isTold = true
         speak()
-        sendToAll(.told, 0)
+        guard announces else { return }
+        for peer in 0..<communicator.size where !absent.contains(peer) && peer != communicator.rank {
+            send(.told, 0, to: peer)
+        }
         // Lets the library hand the messages to the network.
         let deadline = MonotonicClock.seconds + Self.turn / 2
         while MonotonicClock.seconds < deadline {
@@ -82,10 +89,6 @@ final class RollCall {
             if isTold { return }
             usleep(WaitLimit.sleepMicroseconds)
         } while MonotonicClock.seconds < deadline
-    }
-
-    private func sendToAll(_ tag: Tag, _ number: Int64) {
-        for peer in 0..<communicator.size where peer != communicator.rank { send(tag, number, to: peer) }
     }
 
     /// Sends without waiting; the request keeps what it needs alive.

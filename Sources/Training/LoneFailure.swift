@@ -19,7 +19,7 @@ public enum LoneFailure {
     }
 
     private static func speak(_ failure: Failure) {
-        MPIEnvironment.withLastWord {
+        MPIEnvironment.withLastWord(announces: !failure.isEndedBySignal) {
             var place =
                 "rank \(MPIEnvironment.rankBeforeInitialization) (\(MPIEnvironment.processorName)): "
             // A failed wait names its rank by itself.
