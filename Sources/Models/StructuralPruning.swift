@@ -28,17 +28,22 @@ public enum StructuralPruning {
     ///
     /// - Shapes: embedding [vocabulary, d]; result r ascending channel numbers.
     public static func residualChannels(_ embedding: Tensor, keeping r: Int) -> [Int] {
-        var scores = [Int64](repeating: 0, count: embedding.columns)
-        ck_importance_columns(&scores, embedding.pointer, embedding.rows, embedding.columns)
-        return top(scores, r)
+        residualRanking(embedding).prefix(r).sorted()
     }
 
-    /// The plan of one block: full description, reduced description, and the backbone's tensors.
-    public static func plan(
-        _ full: BlockDescription, reduced: BlockDescription, _ backbone: any ParameterSource
-    ) throws -> BlockPlan {
+    /// The columns of the token embedding, those with the largest sums first.
+    public static func residualRanking(_ embedding: Tensor) -> [Int] {
+        var scores = [Int64](repeating: 0, count: embedding.columns)
+        ck_importance_columns(&scores, embedding.pointer, embedding.rows, embedding.columns)
+        return ranked(scores)
+    }
+
+    /// What the parts of a block weigh.
+    public static func ranking(_ full: BlockDescription, _ backbone: any ParameterSource) throws
+        -> BlockRanking
+    {
         let d = full.hiddenSize
-        let attentions = try zip(full.attentions, reduced.attentions).map { attention, small in
+        let attentions = try full.attentions.map { attention in
             let (h, kvHeads) = (attention.headSize, attention.keyValueHeadCount)
             let width = attention.headCount * h
             let value = rowScores(try backbone.parameter(attention.value + ".weight", [kvHeads * h, d]))
@@ -46,25 +51,21 @@ public enum StructuralPruning {
             let groupSize = attention.headCount / kvHeads
             func perHead(_ own: [Int64], _ grouped: [Int64]) -> [[Int]] {
                 (0..<kvHeads).map { head in
-                    let scores = (0..<h).map { j in
-                        (0..<groupSize).reduce(own[head * h + j]) {
-                            $0 + grouped[(head * groupSize + $1) * h + j]
-                        }
-                    }
-                    return top(scores, small.headSize)
+                    ranked(
+                        (0..<h).map { j in
+                            (0..<groupSize).reduce(own[head * h + j]) {
+                                $0 + grouped[(head * groupSize + $1) * h + j]
+                            }
+                        })
                 }
             }
-            let qk: [[Int]]
-            if attention.positions == .rotary {
-                // The side network turns by every k-th frequency, so these pairs stay whatever they weigh.
-                let pairs = Array(stride(from: 0, to: h / 2, by: h / small.headSize))
-                qk = [[Int]](repeating: pairs + pairs.map { $0 + h / 2 }, count: kvHeads)
-            } else {
+            var qk: [[Int]] = []
+            if attention.positions != .rotary {
                 let query = rowScores(try backbone.parameter(attention.query + ".weight", [width, d]))
                 let key = rowScores(try backbone.parameter(attention.key + ".weight", [kvHeads * h, d]))
                 qk = perHead(key, query)
             }
-            return (attention.kind, qk, perHead(value, output))
+            return BlockRanking.Attention(kind: attention.kind, qk: qk, vo: perHead(value, output))
         }
         let width = full.feedForward.width
         var units = columnScores(try backbone.parameter(full.feedForward.output + ".weight", [d, width]))
@@ -72,9 +73,30 @@ public enum StructuralPruning {
             let rows = rowScores(try backbone.parameter(name + ".weight", [width, d]))
             for unit in units.indices { units[unit] += rows[unit] }
         }
+        return BlockRanking(attentions: attentions, feedForward: ranked(units))
+    }
+
+    /// The plan of one block: what a reduced description keeps of a full one.
+    public static func plan(
+        _ ranking: BlockRanking, _ full: BlockDescription, reduced: BlockDescription
+    ) -> BlockPlan {
+        let attentions = zip(zip(full.attentions, reduced.attentions), ranking.attentions).map {
+            pair, ranking in
+            let (attention, small) = pair
+            let h = attention.headSize
+            let qk: [[Int]]
+            if attention.positions == .rotary {
+                // The side network turns by every k-th frequency, so these pairs stay whatever they weigh.
+                let pairs = Array(stride(from: 0, to: h / 2, by: h / small.headSize))
+                qk = [[Int]](repeating: pairs + pairs.map { $0 + h / 2 }, count: attention.keyValueHeadCount)
+            } else {
+                qk = ranking.qk.map { $0.prefix(small.headSize).sorted() }
+            }
+            return (kind: attention.kind, qk: qk, vo: ranking.vo.map { $0.prefix(small.headSize).sorted() })
+        }
         return BlockPlan(
-            attentions: attentions.map { (kind: $0.0, qk: $0.1, vo: $0.2) },
-            feedForward: top(units, reduced.feedForward.width))
+            attentions: attentions,
+            feedForward: ranking.feedForward.prefix(reduced.feedForward.width).sorted())
     }
 
     /// The tensors of a side block: exact sub-tensors of the backbone block's, by their backbone names.
@@ -132,9 +154,9 @@ public enum StructuralPruning {
         return out
     }
 
-    /// The m indices with the largest scores, ties to the lower index, ascending.
-    static func top(_ scores: [Int64], _ m: Int) -> [Int] {
-        Array(scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }.prefix(m)).sorted()
+    /// All indices, those with the largest scores first, ties to the lower index.
+    private static func ranked(_ scores: [Int64]) -> [Int] {
+        scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }
     }
 
     private static func rowScores(_ weight: Tensor) -> [Int64] {

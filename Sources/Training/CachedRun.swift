@@ -204,6 +204,7 @@ final class CachedRun {
                 reductionFactor: technique.reductionFactor,
                 frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
                 sideInitial: named.filter { $0.name.hasPrefix("side.") },
+                rankings: try start.rankings(run.allSteps),
                 classifier: try named.filter {
                     try session.model.storedValues($0.name, $0.shape) != nil
                         && run.family.isClassifier($0.name)

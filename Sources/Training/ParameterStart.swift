@@ -57,19 +57,28 @@ struct ParameterStart {
         }
         if let cached = session.model.cached, let technique = technique as? ParallelAdapters {
             guard technique.initialization == .pruned else { return }
-            let values = try cached.sideValues(technique)
-            for declaration in model.parameters.declarations {
-                if let values = values[declaration.name],
-                    technique.startValues(of: declaration, seed: seed) == nil
-                {
-                    model.parameters.set(declaration.name, values)
-                }
-            }
+            let pruned = try cached.sideInitialization(model.family, technique, steps: model.steps)
+            for (name, values) in pruned.values { model.parameters.set(name, values) }
         } else if !residual.isEmpty, let technique = technique as? ParallelAdapters {
             let pruned = try SideInitialization(
                 model.family, technique, steps: model.steps, residual: residual, backbone: stored)
             for (name, values) in pruned.values { model.parameters.set(name, values) }
         }
+    }
+
+    /// What the kept parts of a pruned side network weigh, as tensors for later runs; empty where it is drawn. Not collective.
+    func rankings(_ steps: [LayerStep]) throws -> CachedTensors.Tensors {
+        guard !residual.isEmpty, let technique = session.experiment.technique as? ParallelAdapters else {
+            return []
+        }
+        let (family, stored) = (session.model.family, try session.model.frozenSource(Ledger()))
+        let embedding = try stored.parameter(
+            family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
+        let pruned = try SideInitialization(
+            family, technique, steps: steps, residual: residual, backbone: stored)
+        return CachedTensors.rankings(
+            residual: Array(StructuralPruning.residualRanking(embedding).prefix(residual.count)),
+            pruned.rankings)
     }
 
     /// The checkpoint's, or N(0, 0.02) for a matrix; nil leaves zeros.

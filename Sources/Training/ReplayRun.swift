@@ -46,9 +46,14 @@ public final class ReplayRun {
                     + "\"\(session.experiment.technique.kind)\""
             ).shared
         }
-        let run = try RunContext(session, overwrites ? .overwrite : .new, choose: Self.plan)
+        var store: CacheStore?
+        let run = try RunContext(session, overwrites ? .overwrite : .new, choose: Self.plan) { directory in
+            let kept = try CacheStore(session, technique, directory, earlier: .kept(original))
+            try Self.check(kept, session, technique)
+            store = kept
+        }
         self.run = run
-        store = try CacheStore(session, technique, run.directory, earlier: .kept(original))
+        self.store = store!
         model = try session.world.agree {
             try StageModel(
                 run.family, session.modelConfiguration, steps: run.allSteps,
@@ -62,6 +67,29 @@ public final class ReplayRun {
             pipelineSteps: 0, cachedSteps: run.plannedSteps, completedSteps: 0,
             epochs: session.experiment.training.epochs, closedEpochs: 0,
             evaluationShare: Double(session.validation?.count ?? 0) / Double(run.train.count))
+    }
+
+    /// Checks that the cache has all that a run needs. Collective over the world.
+    private static func check(_ store: CacheStore, _ session: Session, _ technique: ParallelAdapters) throws {
+        if technique.initialization == .pruned {
+            // The first step alone tells whether the factor will do.
+            try session.world.agree {
+                _ = try session.model.cached!.sideInitialization(
+                    session.model.family, technique, steps: session.model.family.steps(of: 0..<1))
+            }
+        }
+        let inventory = try store.inventory()
+        for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
+            guard let dataset, store.keeps(split) else { continue }
+            let missing = inventory.missing(split, of: 0..<dataset.count)
+            guard missing.isEmpty else {
+                throw Failure.configuration(
+                    "\(session.model.cached!.place): /\(split.rawValue): expected all \(dataset.count) samples, found "
+                        + "\(dataset.count - missing.count): the run that kept the cache did not complete it, or a file of "
+                        + "it is missing"
+                ).shared
+            }
+        }
     }
 
     /// One stage of all ranks, each with an equal part of a mini-batch.
@@ -79,16 +107,6 @@ public final class ReplayRun {
     /// Trains. Collective over the world.
     public func train() throws -> Trainer.Summary {
         let needs = run.needs(store)
-        let inventory = try store.inventory()
-        for (split, dataset, samples) in needs {
-            let missing = inventory.missing(split, of: samples.map(\.sample))
-            guard missing.isEmpty else {
-                throw Failure.configuration(
-                    "\(session.model.cached!.place): /\(split.rawValue): expected all \(dataset.count) samples, found "
-                        + "\(dataset.count - missing.count): the run that kept the cache did not complete it"
-                ).shared
-            }
-        }
         let start = MonotonicClock.seconds
         let bytes = try store.redistribute(needs, isWhole: true)
         let moved = try session.world.allReduceSum(Int64(bytes))

@@ -54,6 +54,10 @@ public final class Trainer {
             run.reporter.note(
                 "\(run.directory.path) has come to its end, after \(checkpoint.step) steps: nothing is left to do"
             )
+            // Its end may have been cut short.
+            if !run.session.experiment.cache.keep {
+                try run.session.world.agree { try run.directory.removeCache() }
+            }
             return Summary(directory: run.directory, metrics: nil, seconds: run.reporter.seconds)
         }
         let metrics: Metrics?

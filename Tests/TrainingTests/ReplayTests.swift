@@ -53,6 +53,21 @@ import Testing
         #expect(try workshop.names(in: "kept/cache") == before)
     }
 
+    /// What was pruned for one factor is pruned further for its multiples, as if the model were there.
+    @Test("a multiple of the reduction factor", arguments: [TinyModel.bertClassifier, .llama])
+    func aMultipleOfTheReductionFactor(_ model: TinyModel) throws {
+        let workshop = try Workshop(model, model == .llama ? .text : .classification)
+        let plan = Plan.of([(0..<5, [0], [8])], microBatchCount: 1)
+        let (first, second) = ("technique.reduction_factor=2", "technique.reduction_factor=4")
+        _ = try workshop.train("kept", plan: plan, settings: [first, "cache.keep=true"])
+        let trained = try workshop.train("other", plan: plan, settings: [second])
+        try workshop.remove("model/model.safetensors")
+        let outcome = try replay(workshop, ranks: 1, ["--set", second])
+        try #require(outcome.status == 0, "\(outcome.errors)")
+        let replayed = try RunLog("\(workshop.path)/kept-replay")
+        #expect(largestDifference(try replayed.losses(), try trained.losses()) < 1e-5)
+    }
+
     @Test("a sweep trains every combination and ends with a table") func aSweepTrainsEveryCombination() throws
     {
         let workshop = try keeping()
@@ -90,7 +105,7 @@ import Testing
             try refusal(["--set", "cache.precision=bfloat16"]).contains("precision: expected \"bfloat16\""))
         #expect(
             try refusal(["--set", "technique.reduction_factor=2"]).contains(
-                "technique.reduction_factor: expected 4"))
+                "technique.reduction_factor: expected 4 or a multiple"))
         #expect(try refusal(["--set", "technique.kind=lora"]).contains("technique"))
         let rows = try workshop.read("train.jsonl")
         try workshop.write(
@@ -116,9 +131,17 @@ import Testing
 
     @Test("a damaged sample is named") func aDamagedSampleIsNamed() throws {
         let workshop = try keeping()
-        var bytes = try workshop.read("kept/cache/rank-0001.h5")
-        for index in stride(from: bytes.count / 3, to: bytes.count / 2, by: 997) { bytes[index] ^= 0x55 }
-        try workshop.write(bytes, to: "kept/cache/rank-0001.h5")
+        // One token's row of activations, wherever it lies in the file.
+        let name = "kept/cache/rank-0001.h5"
+        let file = try H5File.openForReading("\(workshop.path)/\(name)")
+        let dataset = try file.openDataset("/train/encoder/activations")
+        var row = [UInt8](repeating: 0, count: dataset.rowByteCount)
+        try row.withUnsafeMutableBytes { try dataset.read(rows: 5..<6, into: $0) }
+        try file.close()
+        var bytes = Data(try workshop.read(name))
+        let place = try #require(bytes.range(of: Data(row)))
+        bytes[place.lowerBound + 7] ^= 1
+        try workshop.write(Array(bytes), to: name)
         let outcome = try replay(workshop, ranks: 2)
         #expect(outcome.status == 1)
         #expect(outcome.errors.contains("rank-0001.h5") && outcome.errors.contains("checksum"))

@@ -15,10 +15,12 @@ struct CacheIdentity: Sendable, Equatable {
     /// The root attributes of a file, in order.
     var attributes: [(name: String, value: H5Attribute)] {
         [
-            ("format_version", .integer(Self.formatVersion)), ("model_hash", .string(modelHash)),
-            ("tokenizer_hash", .string(tokenizerHash)), ("data_hash", .string(dataHash)),
-            ("family", .string(family)), ("precision", .string(precision.rawValue)),
+            ("format_version", .integer(Self.formatVersion)), ("family", .string(family)),
+            ("precision", .string(precision.rawValue)),
+            // Before the data: another length makes other rows of the same texts.
             ("max_sequence_length", .integer(Int64(maximumSequenceLength))),
+            ("model_hash", .string(modelHash)), ("tokenizer_hash", .string(tokenizerHash)),
+            ("data_hash", .string(dataHash)),
         ]
     }
 

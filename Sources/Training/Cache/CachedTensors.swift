@@ -15,12 +15,15 @@ struct CachedTensors {
     let reductionFactor: Int
     let frozen: Tensors
     let sideInitial: Tensors
+    /// What the parts of the side network weigh (`ranking.…`, their numbers, the weightiest first; of the residual channels the
+    /// model's numbers), so that it can be pruned further; in one file with `sideInitial`.
+    let rankings: Tensors
     let classifier: Tensors
     /// Where they lie, for messages.
     var place = ""
 
     private var files: [(name: String, tensors: Tensors)] {
-        [("frozen", frozen), ("side-initial", sideInitial), ("classifier", classifier)]
+        [("frozen", frozen), ("side-initial", sideInitial + rankings), ("classifier", classifier)]
     }
 
     // MARK: Files
@@ -72,7 +75,8 @@ struct CachedTensors {
         let residual = (file.metadata["residual"] ?? "").split(separator: " ").compactMap { Int($0) }
         return CachedTensors(
             modelHash: hash, residual: residual, reductionFactor: factor, frozen: try tensors("frozen").0,
-            sideInitial: side,
+            sideInitial: side.filter { !$0.name.hasPrefix(Self.rankingPrefix) },
+            rankings: side.filter { $0.name.hasPrefix(Self.rankingPrefix) },
             classifier: fileExists(directory.cacheTensors("classifier")) ? try tensors("classifier").0 : [])
     }
 
@@ -121,46 +125,30 @@ struct CachedTensors {
         modelHash = try header.required("model_hash").string()
         residual = try header.required("residual").string().split(separator: " ").compactMap { Int($0) }
         reductionFactor = Int(try header.required("reduction_factor").string()) ?? 0
-        (frozen, sideInitial, classifier) = (parts[0], parts[1], parts[2])
+        (frozen, classifier) = (parts[0], parts[2])
+        sideInitial = parts[1].filter { !$0.name.hasPrefix(Self.rankingPrefix) }
+        rankings = parts[1].filter { $0.name.hasPrefix(Self.rankingPrefix) }
         self.place = place
     }
 
     init(
         modelHash: String, residual: [Int], reductionFactor: Int, frozen: Tensors, sideInitial: Tensors,
-        classifier: Tensors
+        rankings: Tensors, classifier: Tensors
     ) {
         self.modelHash = modelHash
         self.residual = residual
         self.reductionFactor = reductionFactor
         self.frozen = frozen
         self.sideInitial = sideInitial
+        self.rankings = rankings
         self.classifier = classifier
     }
 
     // MARK: Use
 
     /// The frozen tensors of the head.
-    func frozenSource(_ ledger: Ledger) -> any ParameterSource { FrozenSource(tensors: self, ledger: ledger) }
-
-    private struct FrozenSource: ParameterSource {
-        let tensors: CachedTensors
-        let ledger: Ledger
-
-        func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
-            guard let stored = tensors.frozen.first(where: { $0.name == name }), stored.shape == shape else {
-                throw Failure.configuration(
-                    "\(tensors.place)/frozen.safetensors: expected a tensor \"\(name)\" of shape \(shape), found none"
-                )
-            }
-            let tensor = Tensor(
-                rows: shape.count > 1 ? shape[0] : 1,
-                columns: stored.values.count / max(1, shape.count > 1 ? shape[0] : 1),
-                category: .weights, ledger: ledger)
-            stored.values.withUnsafeBufferPointer { values in
-                if let base = values.baseAddress { tensor.pointer.update(from: base, count: values.count) }
-            }
-            return tensor
-        }
+    func frozenSource(_ ledger: Ledger) -> any ParameterSource {
+        StoredSource(tensors: frozen, prefix: "", place: place + "/frozen.safetensors", ledger: ledger)
     }
 
     /// A classifier's start that was saved with the model; nil when it had none of this shape.
@@ -168,15 +156,91 @@ struct CachedTensors {
         classifier.first { $0.name == name && $0.shape == shape }?.values
     }
 
-    /// The side network's start.
-    ///
-    /// - Throws: where it was pruned for another reduction factor, or drawn.
-    func sideValues(_ technique: ParallelAdapters) throws -> [String: [Float]] {
-        guard !residual.isEmpty, technique.reductionFactor == reductionFactor else {
-            throw Failure.configuration(
-                "technique.reduction_factor: expected \(reductionFactor), for which \(place) has the pruned side network, "
-                    + "or technique.initialization \"random\", found \(technique.reductionFactor)")
+    private struct StoredSource: ParameterSource {
+        let tensors: Tensors
+        let prefix: String
+        let place: String
+        let ledger: Ledger
+
+        func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+            guard let stored = tensors.first(where: { $0.name == prefix + name }), stored.shape == shape
+            else {
+                throw Failure.configuration(
+                    "\(place): expected a tensor \"\(prefix + name)\" of shape \(shape), found none")
+            }
+            let rows = shape.count > 1 ? shape[0] : 1
+            let tensor = Tensor(
+                rows: rows, columns: stored.values.count / max(1, rows), category: .weights, ledger: ledger)
+            stored.values.withUnsafeBufferPointer { values in
+                if let base = values.baseAddress { tensor.pointer.update(from: base, count: values.count) }
+            }
+            return tensor
         }
-        return Dictionary(uniqueKeysWithValues: sideInitial.map { ($0.name, $0.values) })
+    }
+}
+
+// MARK: Pruning further
+
+extension CachedTensors {
+    fileprivate static let rankingPrefix = "ranking."
+
+    /// What a side network's parts weigh, as tensors of whole numbers.
+    static func rankings(residual: [Int], _ blocks: [(prefix: String, ranking: BlockRanking)]) -> Tensors {
+        func tensor(_ name: String, _ lists: [[Int]]) -> (name: String, shape: [Int], values: [Float]) {
+            (
+                rankingPrefix + name, [lists.count, lists.first?.count ?? 0],
+                lists.flatMap { $0.map(Float.init) }
+            )
+        }
+        return [tensor("residual", [residual])]
+            + blocks.flatMap { prefix, ranking in
+                ranking.attentions.enumerated().flatMap { index, attention in
+                    [tensor("\(prefix)\(index).vo", attention.vo)]
+                        + (attention.qk.isEmpty ? [] : [tensor("\(prefix)\(index).qk", attention.qk)])
+                } + [tensor("\(prefix)feed_forward", [ranking.feedForward])]
+            }
+    }
+
+    private func lists(_ name: String) -> [[Int]] {
+        guard let tensor = rankings.first(where: { $0.name == Self.rankingPrefix + name }) else { return [] }
+        let width = tensor.shape[1]
+        return (0..<tensor.shape[0]).map { row in
+            tensor.values[row * width..<(row + 1) * width].map { Int($0) }
+        }
+    }
+
+    /// The side network's start: what was pruned for the run, or pruned further for a multiple of its factor.
+    ///
+    /// - Throws: for any other factor, or where the run drew its side network.
+    func sideInitialization(
+        _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep]
+    ) throws -> SideInitialization {
+        guard !residual.isEmpty, technique.reductionFactor % reductionFactor == 0 else {
+            let expected =
+                residual.isEmpty
+                ? ""
+                : "\(reductionFactor) or a multiple of it, for which \(place) has the pruned side network, or "
+            throw Failure.configuration(
+                "technique.reduction_factor: expected \(expected)technique.initialization \"random\", found "
+                    + "\(technique.reductionFactor)")
+        }
+        let count = try technique.sideDescription(family)!.hiddenSize
+        let best = Array((lists("residual").first ?? []).prefix(count))
+        let source = SideInitialization.Source(
+            try family.reduced(by: reductionFactor),
+            residual: BlockRanking.positions(best, residual).sorted(),
+            StoredSource(
+                tensors: sideInitial, prefix: "side.", place: place + "/side-initial.safetensors",
+                ledger: Ledger())
+        ) { block in
+            let attentions = block.attentions.enumerated().map { index, attention in
+                BlockRanking.Attention(
+                    kind: attention.kind, qk: lists("\(block.prefix)\(index).qk"),
+                    vo: lists("\(block.prefix)\(index).vo"))
+            }
+            return BlockRanking(
+                attentions: attentions, feedForward: lists("\(block.prefix)feed_forward").first ?? [])
+        }
+        return try SideInitialization(family, technique, steps: steps, residual: best.sorted(), from: source)
     }
 }

@@ -25,10 +25,12 @@ final class RunContext {
 
     /// Finds where to go on, plans and opens the run directory. Collective over the world.
     ///
-    /// - Parameter choose: finds the plan of a run that begins.
+    /// - Parameters: `choose` finds the plan of a run that begins; `prepare` checks what else could be wrong, before anything
+    ///   is made or changed.
     init(
         _ session: Session, _ start: RunDirectory.Start,
-        choose: (Session) throws -> PlanChooser.Choice = PlanChooser.choose
+        choose: (Session) throws -> PlanChooser.Choice = PlanChooser.choose,
+        prepare: (RunDirectory) throws -> Void = { _ in }
     ) throws {
         self.session = session
         guard let train = session.train else { preconditionFailure("training needs the training data") }
@@ -54,6 +56,7 @@ final class RunContext {
                 plannedSteps: TrainingState.plannedSteps(experiment, stepsPerEpoch: session.stepsPerEpoch))
         }
         self.extent = extent
+        try prepare(directory)
         // Nothing of an older run is touched before all that can be wrong has been checked.
         try directory.make(session.experiment, start, world: session.world)
         let isRoot = session.world.rank == 0

@@ -67,7 +67,7 @@ public struct RunDirectory: Sendable {
             try makeDirectory(path)
             guard start == .overwrite else { return }
             for name in try directoryContents(checkpointPath) { try removeFile(checkpointPath + "/" + name) }
-            for file in try cacheFiles() { try removeFile(file) }
+            try removeCache()
         }
         try world.onRoot {
             if start == .overwrite {
@@ -117,6 +117,12 @@ public struct RunDirectory: Sendable {
     }
 
     func removeCacheDirectoryIfEmpty() { removeDirectoryIfEmpty(cachePath) }
+
+    /// Removes all cache files that are there, of whatever rank.
+    func removeCache() throws {
+        for path in try cacheFiles() + Self.cacheTensorNames.map(cacheTensors) { try removeFile(path) }
+        removeCacheDirectoryIfEmpty()
+    }
 
     /// A rank's cache file, once it is complete.
     func cacheFile(rank: Int) -> String { "\(cachePath)/rank-\(Self.fourDigits(rank)).h5" }

@@ -1,0 +1,44 @@
+/// What the parts of a block weigh, the weightiest first: whatever is kept of it is the beginning of each list.
+///
+/// Kept sets of two reduction factors of which one divides the other nest, so what was pruned once can be pruned further
+/// from its own tensors, if their ranking is known.
+public struct BlockRanking: Equatable, Sendable {
+    /// For each attention and kv head: dimensions of q and k (empty where rotary pairs stay whatever they weigh), and of v
+    /// and o, local to the head.
+    public var attentions: [Attention]
+    /// Units of the feed-forward.
+    public var feedForward: [Int]
+
+    public struct Attention: Equatable, Sendable {
+        public var kind: AttentionDescription.Kind
+        public var qk: [[Int]]
+        public var vo: [[Int]]
+
+        public init(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]]) {
+            self.kind = kind
+            self.qk = qk
+            self.vo = vo
+        }
+    }
+
+    public init(attentions: [Attention], feedForward: [Int]) {
+        self.attentions = attentions
+        self.feedForward = feedForward
+    }
+
+    /// The ranking of what a plan keeps, in the numbering of the pruned block.
+    public func kept(_ plan: StructuralPruning.BlockPlan) -> BlockRanking {
+        BlockRanking(
+            attentions: zip(attentions, plan.attentions).map { own, kept in
+                Attention(
+                    kind: own.kind, qk: own.qk.isEmpty ? [] : zip(own.qk, kept.qk).map(Self.positions),
+                    vo: zip(own.vo, kept.vo).map(Self.positions))
+            }, feedForward: Self.positions(feedForward, plan.feedForward))
+    }
+
+    /// The places, among what was kept, of the weightiest of a ranking.
+    public static func positions(_ ranking: [Int], _ kept: [Int]) -> [Int] {
+        let places = Dictionary(uniqueKeysWithValues: kept.enumerated().map { ($1, $0) })
+        return ranking.compactMap { places[$0] }
+    }
+}
