@@ -13,6 +13,9 @@ public struct Prediction: Sendable, Equatable {
     public var planner: PlannerKind
     /// Seconds for one mini-batch, by the planner's own estimate.
     public var stepSeconds: Double
+    /// The mean over mini-batches of this run, whose samples differ in length (`StageCosts.meanStepSeconds`); nil where these
+    /// are not known.
+    public var meanStepSeconds: Double?
     /// One for each stage of the plan, in order.
     public var stages: [StagePrediction]
     /// One for each number of stages considered, the chosen one included, in ascending order.
@@ -97,7 +100,7 @@ extension Prediction {
     /// Reads `predicted` of a `plan.json`, strictly.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
-            "planner", "step_seconds", "stages", "considered", "alternatives",
+            "planner", "step_seconds", "mean_step_seconds", "stages", "considered", "alternatives",
         ])
         let word = try object.required("planner").choice(PlannerKind.allCases.map(\.rawValue))
         self.init(
@@ -106,6 +109,7 @@ extension Prediction {
             stages: try object.required("stages").array().map { try StagePrediction($0) },
             considered: try object.required("considered").array().map { try PlanCandidate($0) },
             alternatives: try object.optional("alternatives")?.array().map { try PlanAlternative($0) } ?? [])
+        meanStepSeconds = try object.optional("mean_step_seconds")?.seconds()
     }
 
     public var json: JSONValue {
@@ -113,6 +117,7 @@ extension Prediction {
             ("planner", JSONValue(planner.rawValue)), ("step_seconds", JSONValue(stepSeconds)),
             ("stages", .array(stages.map(\.json))), ("considered", .array(considered.map(\.json))),
         ]
+        if let meanStepSeconds { pairs.insert(("mean_step_seconds", JSONValue(meanStepSeconds)), at: 2) }
         if !alternatives.isEmpty { pairs.append(("alternatives", .array(alternatives.map(\.json)))) }
         return .dictionary(pairs)
     }

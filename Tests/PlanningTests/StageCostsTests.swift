@@ -119,4 +119,28 @@ struct StageCostsTests {
         #expect(seconds([0, 0, 6.5]) == 2)
         #expect(seconds([3, 4, 6.5]) == 3)
     }
+
+    @Test("samples that differ in length, by hand")
+    func samplesThatDifferInLengthByHand() throws {
+        let costs = StageCosts(
+            profile: try Profiles.twoDevices(), memory: MemoryModel(optimizerStateMultiple: 0))
+        func mean(_ plan: Plan, _ miniBatches: [[Int]]) throws -> Double {
+            var priced = plan
+            let stages = costs.predictions(of: plan)
+            priced.predicted = Prediction(planner: .exact, stepSeconds: 0, stages: stages, considered: [])
+            return try #require(costs.meanStepSeconds(of: priced, miniBatches: miniBatches))
+        }
+        // The mean length is 5: nothing changes.
+        #expect(abs(try mean(pipeline, [[5, 5, 5, 5]]) - 20.2) < 1e-12)
+        // Micro-batches that weigh 2 and 6 samples, 4 in the mean: 3 s a sample in each stage, links as before.
+        #expect(abs(try mean(pipeline, [[5, 5, 15, 15]]) - (12 + 2.2 + 12 + 12)) < 1e-12)
+        let group = Plan(
+            stages: [StagePlan(layers: 0..<3, ranks: [0, 1], share: [1, 3])], microBatchCount: 1)
+        // Rank 0's one sample takes 9 s at the mean length, rank 1's three 13.5 s; then 4 s for the ring. A sample of twice
+        // the length makes rank 0 the slower one, of 18 s.
+        #expect(abs(try mean(group, [[5, 5, 5, 5], [10, 5, 5, 5]]) - (17.5 + 22) / 2) < 1e-12)
+        // A short mini-batch, which rank 0 alone has.
+        #expect(abs(try mean(group, [[5]]) - (9 + 4)) < 1e-12)
+        #expect(costs.meanStepSeconds(of: group, miniBatches: [[5]]) == nil)
+    }
 }

@@ -9,12 +9,18 @@ import Training
         "/sys/fs/cgroup/home/app/cpu.max": "400000 100000\n",
         "/sys/fs/cgroup/home/memory.max": "max\n",
         "/sys/fs/cgroup/home/app/memory.max": "536870912\n",
+        "/sys/fs/cgroup/home/app/memory.current": "400000000\n",
+        "/sys/fs/cgroup/home/app/memory.stat":
+            "anon 300000000\nactive_file 30000000\ninactive_file 70000000\n",
         "/cg/cpu/pi/cpu.cfs_quota_us": "20000\n",
         "/cg/cpu/pi/cpu.cfs_period_us": "100000\n",
         "/cg/cpu/cpu.cfs_quota_us": "-1\n",
         "/cg/cpu/cpu.cfs_period_us": "100000\n",
         "/cg/memory/memory.limit_in_bytes": "9223372036854771712\n",
         "/cg/memory/pi/memory.limit_in_bytes": "268435456\n",
+        "/cg/memory/pi/memory.usage_in_bytes": "200000000\n",
+        "/cg/memory/pi/memory.stat":
+            "inactive_file 1\ntotal_inactive_file 40000000\ntotal_active_file 10000000\n",
     ]
 
     /// Version 2, as on a current Linux: the tightest limit on the way to the root holds.
@@ -26,7 +32,7 @@ import Training
             groups.folders.unified
                 == ["/sys/fs/cgroup/home/app", "/sys/fs/cgroup/home", "/sys/fs/cgroup"])
         #expect(groups.processorLimit { Self.files[$0] } == 1.5)
-        #expect(groups.memoryLimit { Self.files[$0] } == 536_870_912)
+        #expect(groups.availableMemory { Self.files[$0] } == 536_870_912 - 300_000_000)
     }
 
     /// Version 1: one hierarchy for each controller, some of them shared.
@@ -43,7 +49,7 @@ import Training
         #expect(groups.folders.memory == ["/cg/memory/pi", "/cg/memory"])
         #expect(groups.folders.unified == ["/cg/unified"])
         #expect(groups.processorLimit { Self.files[$0] } == 0.2)
-        #expect(groups.memoryLimit { Self.files[$0] } == 268_435_456)
+        #expect(groups.availableMemory { Self.files[$0] } == 268_435_456 - 150_000_000)
     }
 
     /// In a container only its own group is mounted; its path is told with or without what lies outside.
@@ -65,11 +71,11 @@ import Training
     @Test func noGroupsNoLimits() {
         let groups = ControlGroups(membership: "", mounts: "")
         #expect(groups.processorLimit { _ in "1 1" } == nil)
-        #expect(groups.memoryLimit { _ in "1" } == nil)
+        #expect(groups.availableMemory { _ in "1" } == nil)
         let unlimited = ControlGroups(
             membership: "0::/\n", mounts: "1 2 0:3 / /sys/fs/cgroup rw - cgroup2 none rw\n")
         #expect(unlimited.processorLimit { Self.files[$0] } == nil)
-        #expect(unlimited.memoryLimit { Self.files[$0] } == nil)
+        #expect(unlimited.availableMemory { Self.files[$0] } == nil)
     }
 
     @Test func memoryInformation() throws {

@@ -72,7 +72,9 @@ struct Redistribution {
     /// Bytes to move at a time, such that a rank that sends and receives all of a chunk, and puts it together, keeps to its
     /// budget. A chunk has one sample at least. Collective over the world.
     private func chunkBytes(_ world: borrowing Communicator) throws -> Int {
-        let room = min(ledger.headroom / 3, Self.mostChunkBytes)
+        let sharing = world.hosts.filter { $0 == world.hosts[world.rank] }.count
+        let free = try world.agree { try HostResources.current().availableMemoryBytes } / sharing
+        let room = min(ledger.headroom / 3, free / 8, Self.mostChunkBytes)
         return -Int(try world.allReduceMax(Int64(-room)))
     }
 

@@ -72,12 +72,31 @@ public struct ControlGroups: Sendable, Equatable {
         return (unified + first).min()
     }
 
-    /// Bytes of memory that the groups allow; nil without a limit.
-    public func memoryLimit(_ read: (String) -> String?) -> Int? {
-        let files =
-            folders.unified.map { $0 + "/memory.max" } + folders.memory.map { $0 + "/memory.limit_in_bytes" }
-        // "max", or a number next to 2^63 in version 1, is no limit.
-        return files.compactMap { read($0).flatMap { Int(Self.word($0)) } }.filter { $0 < 1 << 60 }.min()
+    /// Bytes that could still be allocated within the groups; nil without a limit. Pages of files count as free: the kernel
+    /// takes them back when memory is short.
+    public func availableMemory(_ read: (String) -> String?) -> Int? {
+        func number(_ path: String) -> Int? { read(path).flatMap { Int(Self.word($0)) } }
+        func available(limit: Int?, usage: Int?, statistics: String, prefix: String) -> Int? {
+            guard let limit, limit < 1 << 60 else { return nil }
+            let files = (read(statistics) ?? "").split(separator: "\n").reduce(0) { sum, line in
+                let fields = line.split(separator: " ")
+                let isFile = ["active_file", "inactive_file"].contains { fields.first ?? "" == prefix + $0 }
+                return isFile ? sum + (fields.count == 2 ? Int(fields[1]) ?? 0 : 0) : sum
+            }
+            return max(0, limit - max(0, (usage ?? 0) - files))
+        }
+        let unified = folders.unified.compactMap { folder in
+            available(
+                limit: number(folder + "/memory.max"), usage: number(folder + "/memory.current"),
+                statistics: folder + "/memory.stat", prefix: "")
+        }
+        let first = folders.memory.compactMap { folder in
+            available(
+                limit: number(folder + "/memory.limit_in_bytes"),
+                usage: number(folder + "/memory.usage_in_bytes"),
+                statistics: folder + "/memory.stat", prefix: "total_")
+        }
+        return (unified + first).min()
     }
 
     /// "200000 100000" is two processors, "max 100000" no limit.

@@ -27,7 +27,7 @@ struct HostResources {
             return HostResources(
                 coreCount: min(allowed, quota ?? allowed),
                 availableMemoryBytes: min(
-                    memory.availableBytes, groups.memoryLimit(readSystemFile) ?? memory.availableBytes),
+                    memory.availableBytes, groups.availableMemory(readSystemFile) ?? memory.availableBytes),
                 totalMemoryBytes: memory.totalBytes,
                 hasAVX512: processorFlags(readSystemFile("/proc/cpuinfo") ?? "").contains("avx512f"))
         }

@@ -91,6 +91,8 @@ public enum PlanChooser {
         /// Of a decoder-only model, the rows that a language model's head reads.
         let targets: [Int]
         let peaks: [TokenCounts]
+        /// The tokens of each sample of the first epoch, by mini-batch and slot.
+        let miniBatches: [[Int]]
 
         init(_ session: Session) throws {
             let dataset = session.train!
@@ -106,8 +108,10 @@ public enum PlanChooser {
                 ? lengths(.decoder)
                 : session.headKind == .languageModel
                     ? (0..<dataset.count).map { builder.termCount([$0]) } : []
+            let order = session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled)
+            miniBatches = order.miniBatches(epoch: 1).map { [sources] in $0.map { sources[$0] } }
             peaks = PeakTokens.find(
-                session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled),
+                order,
                 // Later epochs of a cached run do not pass through the stages.
                 epochs:
                     1...(experiment.fillsCache(sampleCount: dataset.count)
@@ -129,8 +133,13 @@ public enum PlanChooser {
         let size = experiment.training.miniBatchSize
         let worldSize = session.world.size
         let bytes = try session.world.fromRoot {
-            let plan = try Self.plan(experiment, profile)
+            var plan = try Self.plan(experiment, profile)
             try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
+            if let profile {
+                let mean = try costs(experiment, profile).meanStepSeconds(
+                    of: plan, miniBatches: Lengths(session).miniBatches)
+                plan.predicted?.meanStepSeconds = mean
+            }
             return Array(plan.json.text().utf8)
         }
         let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
@@ -152,7 +161,9 @@ public enum PlanChooser {
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
-        let profile = try profile.map { try $0.with(memoryBudget: experiment.device.memoryBudget) }
+        let profile = try profile.map {
+            try $0.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
+        }
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = memoryModel(experiment, profile)
         switch experiment.parallelism.system {
@@ -187,6 +198,22 @@ extension Profile {
         return try Profile(
             devices: budgeted, layers: layers, links: links, meanTokens: meanTokens,
             sampleCount: sampleCount, peakTokens: peakTokens)
+    }
+
+    /// The profile with a budget for every device that has none: its part of what was free on its host, less a fifth for
+    /// what the program does not count. A plan that needs more would end with the kernel killing somebody.
+    fileprivate func withinMemory() throws -> Profile {
+        let bounded = devices.map { device in
+            var device = device
+            let sharing = devices.filter { $0.host == device.host }.count
+            if device.memoryBudgetBytes == nil {
+                device.memoryBudgetBytes = max(1, device.memoryBytes / sharing / 5 * 4)
+            }
+            return device
+        }
+        return try Profile(
+            devices: bounded, layers: layers, links: links, meanTokens: meanTokens, sampleCount: sampleCount,
+            peakTokens: peakTokens)
     }
 
     /// The profile with what another order of the samples brings together.

@@ -64,7 +64,7 @@ struct RunHeader {
         if let predicted = choice.plan.predicted {
             reporter.note(
                 "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "
-                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.stepSeconds)) a step with the backbone"
+                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.meanStepSeconds ?? predicted.stepSeconds)) a step with the backbone"
             )
         }
         guard isNew else { return }
