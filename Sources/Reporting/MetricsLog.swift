@@ -30,20 +30,23 @@ public final class MetricsLog: Sendable {
     /// Takes back what a log says of updates after a step, as a run that goes on from there will say it again. A file that
     /// is not there stays so; a last line that was cut short goes.
     ///
+    /// - Parameter isClosed: whether what follows the step before the next one (the end of an epoch) stays.
     /// - Returns: the `time` of the last event that stays; 0 without one.
     /// - Throws: when the file cannot be read or written, or a line of it is no event.
-    public static func rewind(_ path: String, toStep step: Int) throws -> Double {
+    public static func rewind(_ path: String, toStep step: Int, isClosed: Bool) throws -> Double {
         guard fileExists(path) else { return 0 }
         let bytes = try readFile(path)
-        var end = 0
-        var time = 0.0
-        var number = 1
-        while let newline = bytes[end...].firstIndex(of: UInt8(ascii: "\n")) {
-            let event = try JSONValue(parsing: Array(bytes[end..<newline]), file: path, firstLine: number)
-            if event["event"]?.string == "step", event["step"]?.integer ?? 0 > step { break }
-            time = event["time"]?.number ?? time
-            end = newline + 1
-            number += 1
+        var (end, time) = (0, 0.0)
+        var (read, number) = (0, 1)
+        var hasSteps = false
+        while let newline = bytes[read...].firstIndex(of: UInt8(ascii: "\n")) {
+            let event = try JSONValue(parsing: Array(bytes[read..<newline]), file: path, firstLine: number)
+            let isStep = event["event"]?.string == "step"
+            if isStep, event["step"]?.integer ?? 0 > step { break }
+            hasSteps = hasSteps || isStep
+            (read, number) = (newline + 1, number + 1)
+            // What stands before the first update stays in any case.
+            if isStep || isClosed || !hasSteps { (end, time) = (read, event["time"]?.number ?? time) }
         }
         if end < bytes.count { try writeFileAtomically(Array(bytes[..<end]), to: path) }
         return time

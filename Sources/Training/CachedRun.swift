@@ -65,9 +65,9 @@ final class CachedRun {
     func saveAlone() throws {
         try store.flush()
         if let (model, state) = complete {
-            try run.checkpoints.save(model.parameters, state, epochIsClosed: false)
+            try run.checkpoints.saveAlone(model.parameters, state)
         } else if let stageState, let model = pipeline?.model, run.choice.plan.stages.count == 1 {
-            try run.checkpoints.save(model.parameters, stageState, epochIsClosed: false)
+            try run.checkpoints.saveAlone(model.parameters, stageState)
         }
     }
 
@@ -150,6 +150,7 @@ final class CachedRun {
     /// Makes the model of all steps without a backbone, from the stages or from the checkpoint, and lets go of the
     /// backbone. Collective over the world.
     private func completeModel() throws {
+        backboneBytes = session.ledger.live(.weights)
         // The backbone makes room for everything that follows.
         session.ledger.activity = "redistribution"
         pipeline?.model?.releaseBackbone()
@@ -212,6 +213,9 @@ final class CachedRun {
         }
     }
 
+    /// Weights that were held before the backbone went; 0 where a run that goes on never had it.
+    private var backboneBytes = 0
+
     private func redistribute(_ state: TrainingState) throws {
         let start = MonotonicClock.seconds
         let isWhole = run.plannedSteps >= run.stepsPerEpoch && extent.isWhole
@@ -221,8 +225,11 @@ final class CachedRun {
         let moved = try session.world.allReduceSum(Int64(bytes))
         let seconds = MonotonicClock.seconds - start
         run.reporter.note(
-            "redistributed \(Format.bytes(Int(moved))) in \(Format.duration(seconds)); backbone released: weights "
-                + Format.bytes(session.ledger.live(.weights)))
+            "redistributed \(Format.bytes(Int(moved))) in \(Format.duration(seconds))"
+                + (backboneBytes == 0
+                    ? ""
+                    : "; backbone released: weights \(Format.bytes(backboneBytes)) -> "
+                        + Format.bytes(session.ledger.live(.weights))))
         try run.reporter.event(
             "redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
     }

@@ -48,6 +48,6 @@ final class PipelineRun {
     /// Saves what can be saved when this rank ends alone: where the run stands, if the rank has all of it. Not collective.
     func saveAlone() throws {
         guard let model = pipeline.model, run.choice.plan.stages.count == 1 else { return }
-        try run.checkpoints.save(model.parameters, state, epochIsClosed: false)
+        try run.checkpoints.saveAlone(model.parameters, state)
     }
 }

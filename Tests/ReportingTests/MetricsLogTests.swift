@@ -28,6 +28,36 @@ import Testing
         #expect(times.count == 2 && times[0] >= 2 && times[0] < 60 && times[1] >= times[0])
     }
 
+    @Test("a run that goes on takes back what it will log again")
+    func aRunThatGoesOnTakesBackWhatItWillLogAgain() throws {
+        defer { unlink(path) }
+        func rewound(to step: Int, isClosed: Bool) throws -> [String] {
+            let log = try MetricsLog(path: path)
+            for (event, step) in [
+                ("start", 0), ("step", 1), ("step", 2), ("epoch", 0), ("memory", 0), ("step", 3),
+            ] {
+                try log.append(event, step == 0 ? [] : [("step", JSONValue(step))])
+            }
+            let handle = try #require(FileHandle(forWritingAtPath: path))
+            try handle.seekToEnd()
+            // Cut short by a crash.
+            try handle.write(contentsOf: Data("{\"event\":\"st".utf8))
+            try handle.close()
+            let time = try MetricsLog.rewind(path, toStep: step, isClosed: isClosed)
+            let left = try lines()
+            #expect(time == left.last?["time"]?.number)
+            unlink(path)
+            return left.map { ($0["event"]?.string ?? "") + ($0["step"]?.integer.map(String.init) ?? "") }
+        }
+        #expect(try rewound(to: 2, isClosed: true) == ["start", "step1", "step2", "epoch", "memory"])
+        #expect(try rewound(to: 2, isClosed: false) == ["start", "step1", "step2"])
+        #expect(try rewound(to: 1, isClosed: false) == ["start", "step1"])
+        #expect(try rewound(to: 0, isClosed: false) == ["start"])
+        #expect(
+            try rewound(to: 3, isClosed: false) == ["start", "step1", "step2", "epoch", "memory", "step3"])
+        #expect(try MetricsLog.rewind(path, toStep: 1, isClosed: true) == 0)
+    }
+
     @Test("a second log appends") func aSecondLogAppends() throws {
         defer { unlink(path) }
         try MetricsLog(path: path).append("start")

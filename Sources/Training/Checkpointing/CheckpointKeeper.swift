@@ -17,15 +17,17 @@ final class CheckpointKeeper {
     private let reporter: RunReporter
     /// The lowest rank of each host.
     private let keepers: [Int]
-    private var lastStep = 0
+    /// The step of the last checkpoint.
+    private var lastStep: Int
     private var lastSeconds = MonotonicClock.seconds
 
-    /// - Parameters: `hosts` are those of every rank; `started` is when the run began, in seconds since 1970, on rank 0.
-    ///   Collective over the world.
+    /// - Parameters: `hosts` are those of every rank; `started` is when the run began, in seconds since 1970, on rank 0;
+    ///   `lastStep` is that of the checkpoint that it goes on from. Collective over the world.
     init(
         _ session: Session, _ directory: RunDirectory, plan: Plan, owners: [Int], hosts: [String],
-        started: Double, reporter: RunReporter
+        started: Double, lastStep: Int, reporter: RunReporter
     ) throws {
+        self.lastStep = lastStep
         self.started = started
         self.session = session
         self.directory = directory
@@ -81,6 +83,11 @@ final class CheckpointKeeper {
         try writer.finish()
     }
 
+    /// Saves a complete model when this rank ends alone, unless the last checkpoint is as new. Not collective.
+    func saveAlone(_ complete: ParameterBucket, _ state: TrainingState) throws {
+        if state.completedSteps > lastStep { try save(complete, state, epochIsClosed: false) }
+    }
+
     /// Begins this rank's file; nil on a rank that keeps none.
     private func makeWriter(
         _ declarations: [ParameterBucket.Declaration], _ state: TrainingState, epochIsClosed: Bool
@@ -98,11 +105,5 @@ final class CheckpointKeeper {
     private func note(_ state: TrainingState) {
         lastStep = state.completedSteps
         lastSeconds = MonotonicClock.seconds
-    }
-
-    /// Removes this rank's checkpoint, when the run has come to its end. Not collective.
-    func remove() throws {
-        if isKeeper { try removeFile(directory.checkpoint(rank: session.world.rank)) }
-        removeDirectoryIfEmpty(directory.checkpointPath)
     }
 }

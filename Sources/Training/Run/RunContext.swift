@@ -38,9 +38,15 @@ final class RunContext {
         try RunDirectory.check(session.experiment, world: session.world)
         let hosts = try HostDescription.gather(session.world)
         let names = hosts.map(\.host)
-        let directory = try RunDirectory.choose(session.experiment, start, world: session.world)
-        self.directory = directory
+        var start = start
+        var directory = try RunDirectory.choose(session.experiment, start, world: session.world)
         let resumed = start == .resume ? try ResumePoint.find(directory, session) : nil
+        if start == .resume, resumed == nil {
+            // What is there without a checkpoint is not ours to go on with, nor to replace.
+            start = .new
+            directory = try RunDirectory.choose(session.experiment, start, world: session.world)
+        }
+        self.directory = directory
         self.resumed = resumed
         let choice =
             try resumed.flatMap { try PlanChooser.Choice(resuming: $0.checkpoint, names, directory, session) }
@@ -60,10 +66,12 @@ final class RunContext {
         // Nothing of an older run is touched before all that can be wrong has been checked.
         try directory.make(session.experiment, start, world: session.world)
         let isRoot = session.world.rank == 0
-        let reporter = try session.world.agree {
-            let before =
-                isRoot
-                ? try MetricsLog.rewind(directory.metricsPath, toStep: resumed?.checkpoint.step ?? 0) : 0
+        let reporter = try session.world.agree { [directory] in
+            var before = 0.0
+            if isRoot, let checkpoint = resumed?.checkpoint {
+                before = try MetricsLog.rewind(
+                    directory.metricsPath, toStep: checkpoint.step, isClosed: checkpoint.epochIsClosed)
+            }
             return try RunReporter(directory: isRoot ? directory.path : nil, start: session.start - before)
         }
         self.reporter = reporter
@@ -82,7 +90,9 @@ final class RunContext {
         }
         checkpoints = try CheckpointKeeper(
             session, directory, plan: choice.plan, owners: choice.owners, hosts: names,
-            started: Double(String(decoding: started, as: UTF8.self))!, reporter: reporter)
+            started: Double(String(decoding: started, as: UTF8.self))!,
+            lastStep: resumed?.checkpoint.step ?? 0,
+            reporter: reporter)
         try session.world.onRoot {
             try writeFileAtomically(choice.plan.json.text(indented: true) + "\n", to: directory.planPath)
             if let profile = choice.profile {

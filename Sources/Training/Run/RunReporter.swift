@@ -106,12 +106,13 @@ public final class RunReporter {
         epoch: Int, step: Int, phase: Phase, loss: Double, learningRate: Double, samples: Int, tokens: Int,
         seconds: Double, communicationSeconds: Double
     ) throws {
+        // On every rank: any of them may have to save it.
+        epochLoss.sum += loss * Double(samples)
+        epochLoss.samples += samples
         guard let log, let progress else { return }
         expected.remaining[phase, default: 0] -= 1
         expected.seconds[phase, default: 0] += seconds
         expected.counts[phase, default: 0] += 1
-        epochLoss.sum += loss * Double(samples)
-        epochLoss.samples += samples
         epochTime.communication += communicationSeconds
         epochTime.total += seconds
         try log.append(
@@ -139,9 +140,9 @@ public final class RunReporter {
     func epoch(
         _ epoch: Int, phase: Phase, seconds: Double, communicationShare: Double, waitedForDisk: Double? = nil
     ) throws {
-        guard log != nil else { return }
         let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
         epochLoss = (0, 0)
+        guard log != nil else { return }
         epochTime = (0, 0)
         progress?.finish()
         note(
