@@ -100,6 +100,12 @@ public func writeFileAtomically(_ text: String, to path: String) throws {
 /// The system's words for the last error ("No such file or directory").
 public func systemReason() -> String { String(cString: strerror(errno)) }
 
+/// Bytes of a file; 0 where there is none.
+public func fileSize(_ path: String) -> Int {
+    var status = stat()
+    return stat(path, &status) == 0 ? Int(status.st_size) : 0
+}
+
 /// Whether something stands at a path.
 public func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 

@@ -63,12 +63,13 @@ final class CachedRun {
     /// Saves what can be saved when this rank ends alone: the activations that were written, and where the run stands, if
     /// the rank has all of it. Not collective.
     func saveAlone() throws {
-        try store.flush()
+        let flushed = Result { try store.flush() }
         if let (model, state) = complete {
             try run.checkpoints.saveAlone(model.parameters, state)
         } else if let stageState, let model = pipeline?.model, run.choice.plan.stages.count == 1 {
             try run.checkpoints.saveAlone(model.parameters, stageState)
         }
+        try flushed.get()
     }
 
     // MARK: The first epoch
@@ -272,7 +273,7 @@ final class CachedRun {
         let builder = try session.builder(run.train)
         let footprint = try CacheFootprint(session, run.choice, technique)
         return extent.windows(miniBatches) { samples in
-            footprint.bytes(samples.enumerated().filter { !isResident($0.element) }, builder).max()!
+            footprint.windowBytes(samples.enumerated().filter { !isResident($0.element) }, builder)
         }
     }
 

@@ -48,6 +48,11 @@ public final class ReplayRun {
         }
         var store: CacheStore?
         let run = try RunContext(session, overwrites ? .overwrite : .new, choose: Self.plan) { directory in
+            guard directory.cachePath != original.cachePath else {
+                throw Failure.configuration(
+                    "output.directory: expected another run than the one whose cache is used, found \(directory.path)"
+                ).shared
+            }
             let kept = try CacheStore(session, technique, directory, earlier: .kept(original))
             try Self.check(kept, session, technique)
             store = kept

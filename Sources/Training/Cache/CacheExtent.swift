@@ -154,7 +154,9 @@ extension CacheExtent {
     ) {
         let own = try session.world.agree { () -> String in
             let disk = try FileSystem(at: directory.cachePath)
-            return "\(MPIEnvironment.processorName)\n\(disk.identifier)\n\(disk.freeBytes)"
+            // What an earlier launch left there is this run's own.
+            let held = try directory.cacheFiles().reduce(0) { $0 + fileSize($1) }
+            return "\(MPIEnvironment.processorName)\n\(disk.identifier)\n\(disk.freeBytes + held)"
         }
         let disks = try session.world.allGather(Array(own.utf8)).map { bytes in
             String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -200,6 +202,12 @@ struct CacheFootprint {
         numberBytes = session.experiment.cache.precision.byteCount
         moves =
             plan.stages.count > 1 || choice.owners.indices.contains { computers[$0] != [choice.owners[$0]] }
+    }
+
+    /// Bytes of samples that are computed in a window, on the rank where they take the most: several ranks divide them
+    /// otherwise than a mini-batch's slots say, so they move in any case.
+    func windowBytes(_ samples: [(offset: Int, element: Int)], _ builder: BatchBuilder) -> Int {
+        bytes(samples, builder).max()! * (moves || worldSize == 1 ? 1 : 2)
     }
 
     /// Bytes of some samples of a mini-batch, by rank.

@@ -106,6 +106,7 @@ struct CacheInventory {
     ///
     /// - Parameter fromOne: from a single one of them.
     func isPlaced(_ split: Split, _ samples: [Int], on rank: Int, fromOne: Bool) -> Bool {
+        guard !samples.isEmpty else { return true }
         let own = files.filter { $0.position(on: rank) != nil && $0.shape == complete }
         return fromOne
             ? own.contains { file in samples.allSatisfy { file.contains(split, $0) } }

@@ -177,7 +177,10 @@ final class CacheStore {
                     split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: !isReplay)
             }
         }
-        guard !isPlaced else {
+        // Beside files of an earlier launch, the one of the stage may hold a part only: then all is put together.
+        let isSingle = stageFile == nil || files.count == 1
+        let canStay = try session.world.allReduceMax(Int64(isSingle ? 0 : 1)) == 0
+        guard !(isPlaced && canStay) else {
             try session.world.agree {
                 guard let stageFile, let isWhole else { return }
                 try onThread(stageFile) {
@@ -207,6 +210,9 @@ final class CacheStore {
                 let isCustodian = !isReplay && inventory.isCustodian(session.world.rank, of: file)
                 try onThread(file) { isCustodian ? try $0.discard() : try $0.close() }
             }
+        }
+        // Only when all that is old is gone: its custodian may be another rank, and the name the same.
+        try session.world.agree {
             if isWhole != nil { try onThread(target) { try $0.rename(to: name) } }
         }
         paths.insert(target.path)
@@ -230,6 +236,7 @@ final class CacheStore {
     func close(keep: Bool) throws {
         try session.world.agree {
             for file in files { try onThread(file) { try $0.close() } }
+            (files, stageFile) = ([], nil)
             thread.stop()
             if !keep { try remove() }
         }

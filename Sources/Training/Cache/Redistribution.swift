@@ -160,7 +160,12 @@ struct Redistribution {
             for (file, reader) in parcel.pieces {
                 let shape = inventory.files[file].shape
                 for part in shape.stacks {
-                    let index = complete.stacks.firstIndex { $0.stack == part.stack }!
+                    let tokens = builder.tokenCount(parcel.sample, part.stack)
+                    // A narrower side network may leave a stack of another run's cache aside.
+                    guard let index = complete.stacks.firstIndex(where: { $0.stack == part.stack }) else {
+                        cursors[reader] += tokens * shape.rowCount(part) * width
+                        continue
+                    }
                     let (row, all) = (
                         shape.rowCount(part) * width, complete.rowCount(complete.stacks[index]) * width
                     )
@@ -168,7 +173,6 @@ struct Redistribution {
                         starts[index]
                         + (part.layers.lowerBound - complete.stacks[index].layers.lowerBound)
                         * complete.hiddenSize * width
-                    let tokens = builder.tokenCount(parcel.sample, part.stack)
                     buffers[index].withUnsafeMutableBytes { buffer in
                         for token in 0..<tokens {
                             (buffer.baseAddress! + first + token * all).copyMemory(

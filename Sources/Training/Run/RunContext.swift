@@ -75,7 +75,6 @@ final class RunContext {
             return try RunReporter(directory: isRoot ? directory.path : nil, start: session.start - before)
         }
         self.reporter = reporter
-        if let resumed { reporter.epochLoss = resumed.checkpoint.epochLoss }
         traceLog = try TraceLog(
             session, path: directory.tracePath,
             label: choice.plan.label(ofRank: session.world.rank) + " on \(names[session.world.rank])",
@@ -102,6 +101,7 @@ final class RunContext {
                 reporter, isNew: resumed == nil)
             if let note = extent?.note { reporter.note(note) }
         }
+        if let resumed { reporter.takeUp(epoch: firstEpoch, loss: resumed.checkpoint.epochLoss) }
     }
 
     // MARK: The course of a run

@@ -11,7 +11,9 @@ public final class RunReporter {
     private let start: Double
     private var expected = Expectation()
     /// The sum of the open epoch's losses, each times its samples; set when a run goes on within an epoch.
-    var epochLoss = (sum: 0.0, samples: 0)
+    private(set) var epochLoss = (sum: 0.0, samples: 0)
+    /// The epoch that it is of.
+    private var lossEpoch = 0
     /// Seconds of the epoch's steps so far, on this rank.
     private var epochTime = (communication: 0.0, total: 0.0)
     /// Peak bytes of this rank so far, for the progress line.
@@ -74,6 +76,9 @@ public final class RunReporter {
         expected.epochs = epochs
     }
 
+    /// Takes up an epoch in its midst.
+    func takeUp(epoch: Int, loss: (sum: Double, samples: Int)) { (lossEpoch, epochLoss) = (epoch, loss) }
+
     /// Tells where a run goes on.
     ///
     /// - Parameter samples: of the cache, those that are there and those that were and must be computed again; nil without
@@ -107,6 +112,7 @@ public final class RunReporter {
         seconds: Double, communicationSeconds: Double
     ) throws {
         // On every rank: any of them may have to save it.
+        if epoch != lossEpoch { (lossEpoch, epochLoss) = (epoch, (0, 0)) }
         epochLoss.sum += loss * Double(samples)
         epochLoss.samples += samples
         guard let log, let progress else { return }
@@ -141,7 +147,6 @@ public final class RunReporter {
         _ epoch: Int, phase: Phase, seconds: Double, communicationShare: Double, waitedForDisk: Double? = nil
     ) throws {
         let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
-        epochLoss = (0, 0)
         guard log != nil else { return }
         epochTime = (0, 0)
         progress?.finish()
