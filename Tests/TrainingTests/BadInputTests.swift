@@ -361,7 +361,10 @@ import Testing
         let outcome = try workshop.run(
             ranks: ranks,
             ["train", workshop.experiment, "--overwrite"]
-                + Workshop.arguments(["cache.directory=\(disk.path)"], plan: plan), seconds: 30)
+                + Workshop.arguments(
+                    // More than there is: without a budget the run would keep to what is free.
+                    ["cache.directory=\(disk.path)", "cache.budget_bytes=1000000000"], plan: plan),
+            seconds: 30)
         #expect(outcome.status == 1)
         let lines = outcome.errors.split(separator: "\n")
         #expect(lines.count == 1 && lines[0].hasPrefix("pac-mpi: "), "\(outcome.errors)")

@@ -147,8 +147,8 @@ extension CacheExtent {
             + ", the others are computed again in every epoch"
     }
 
-    /// What the files of each rank may take: the experiment's budget, and of the free space of its disk an equal part for
-    /// each rank of the host that uses it. Collective over the world.
+    /// What the files of each rank may take: the experiment's budget, or of the free space of its disk an equal part for each
+    /// rank of the host that uses it. Collective over the world.
     private static func budgets(_ session: Session, _ directory: RunDirectory) throws -> (
         bytes: [Int], hosts: [String]
     ) {
@@ -168,7 +168,10 @@ extension CacheExtent {
             let sharing = disks.filter { $0[0] == disk[0] && $0[1] == disk[1] }.count
             // The last twentieth of a disk is for everything else.
             let free: Int = Int(disk[2])! / 20 * 19 / sharing
-            return min(free, budget?.bytes(onHost: disk[0]) ?? Int.max)
+            // A file system that has no numbers (procfs) says 0; whoever writes to a full one is told by the system.
+            if Int(disk[2])! == 0, budget == nil { return Int.max }
+            // A budget is taken at its word: what a file system says is free is not always true.
+            return budget?.bytes(onHost: disk[0]) ?? free
         }
         return (bytes, hosts)
     }
