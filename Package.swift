@@ -59,6 +59,17 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        // The benchmark page's measurements of parts by themselves.
+        .target(
+            name: "Peak", path: "experiments/benchmarks/peak",
+            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=fast"])]),
+        .executableTarget(
+            name: "microbenchmarks",
+            dependencies: [
+                "Peak", "CBLAS", "CKernels", "Models", "Planning", "TensorCore", "TextData", "Support",
+            ],
+            path: "experiments/benchmarks/micro", swiftSettings: strict),
+
         // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
         .executableTarget(
             name: "spmd-checks",

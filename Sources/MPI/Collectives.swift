@@ -161,44 +161,52 @@ extension Communicator {
             .allToAll, label)
         let outgoing = ByteBuffer(copying: messages.joined().map { $0 })
         let incoming = ByteBuffer(count: receive.total)
-        try allToAll(outgoing.bytes, send, incoming.bytes, receive, memory: [outgoing, incoming])
+        try allToAll(outgoing, send, incoming, receive).wait()
         return receive.pieces(of: incoming)
     }
 
-    /// Sends the `outgoingCounts[p]` bytes at `outgoingOffsets[p]` to each rank p, and receives that rank's into
-    /// `incomingCounts[p]` bytes at `incomingOffsets[p]`, with no copies. Counts must agree pairwise; offsets and counts
-    /// beyond 2^31 - 1 throw.
-    public borrowing func allToAll(
-        from outgoing: UnsafeRawBufferPointer, counts outgoingCounts: [Int], offsets outgoingOffsets: [Int],
-        into incoming: UnsafeMutableRawBufferPointer, counts incomingCounts: [Int],
-        offsets incomingOffsets: [Int]
-    ) throws {
+    /// Starts to send the `outgoingCounts[p]` bytes at `outgoingOffsets[p]` to each rank p, and to receive that rank's into
+    /// `incomingCounts[p]` bytes at `incomingOffsets[p]`. The buffers belong to the library until it is complete. Counts must
+    /// agree pairwise; offsets and counts beyond 2^31 - 1 throw.
+    ///
+    /// All ranks start their exchanges of a communicator in the same order.
+    public borrowing func immediateAllToAll(
+        from outgoing: any MessageBuffer, counts outgoingCounts: [Int], offsets outgoingOffsets: [Int],
+        into incoming: any MessageBuffer, counts incomingCounts: [Int], offsets incomingOffsets: [Int]
+    ) throws -> Request {
         let send = try MessageLayout(counts: outgoingCounts, offsets: outgoingOffsets, .allToAll, label)
         let receive = try MessageLayout(counts: incomingCounts, offsets: incomingOffsets, .allToAll, label)
-        precondition(
-            send.end <= outgoing.count && receive.end <= incoming.count, "messages outside the buffers")
-        try allToAll(UnsafeMutableRawBufferPointer(mutating: outgoing), send, incoming, receive, memory: [])
+        return try allToAll(outgoing, send, incoming, receive)
     }
 
     private borrowing func allToAll(
-        _ outgoing: UnsafeMutableRawBufferPointer, _ send: MessageLayout,
-        _ incoming: UnsafeMutableRawBufferPointer,
-        _ receive: MessageLayout, memory: [AnyObject]
-    ) throws {
-        try run(.allToAll, byteCount: send.total, memory: memory + [send, receive]) {
+        _ outgoing: any MessageBuffer, _ send: MessageLayout, _ incoming: any MessageBuffer,
+        _ receive: MessageLayout
+    ) throws -> Request {
+        precondition(
+            send.end <= outgoing.bytes.count && receive.end <= incoming.bytes.count,
+            "messages outside the buffers")
+        return try start(.allToAll, byteCount: send.total, memory: [outgoing, incoming, send, receive]) {
             MPI_Ialltoallv(
-                outgoing.baseAddress, send.counts, send.displacements, cmpi_byte(), incoming.baseAddress,
-                receive.counts, receive.displacements, cmpi_byte(), handle, $0)
+                outgoing.bytes.baseAddress, send.counts, send.displacements, cmpi_byte(),
+                incoming.bytes.baseAddress, receive.counts, receive.displacements, cmpi_byte(), handle, $0)
         }
     }
 
     /// Starts a collective operation and waits for it.
     private borrowing func run(
         _ kind: Operation.Kind, byteCount: Int? = nil, peer: Int? = nil, memory: [AnyObject] = [],
-        _ start: (UnsafeMutablePointer<MPI_Request?>) throws -> Int32
+        _ body: (UnsafeMutablePointer<MPI_Request?>) throws -> Int32
     ) throws {
+        try start(kind, byteCount: byteCount, peer: peer, memory: memory, body).wait()
+    }
+
+    private borrowing func start(
+        _ kind: Operation.Kind, byteCount: Int? = nil, peer: Int? = nil, memory: [AnyObject],
+        _ body: (UnsafeMutablePointer<MPI_Request?>) throws -> Int32
+    ) throws -> Request {
         let operation = Operation(kind: kind, communicator: label, byteCount: byteCount, peer: peer)
-        try Request(operation, limit: waitLimit, memory: memory, start: start).wait()
+        return try Request(operation, limit: waitLimit, memory: memory, start: body)
     }
 
     /// Half a count's range, so that sums of a few never overflow.

@@ -105,13 +105,14 @@ public final class StageModel {
 
     /// Runs the stage's steps on a micro-batch.
     ///
-    /// - Parameters: `state` is what the stage before sent, nil on the first; `onActivation` sees every b that the side
-    ///   network reads as it is made, with its stack and layer number (0 for the embedding). From the second token of a
-    ///   generation on, `state` is the result for the token before: it holds the encoder's output, and the encoder's steps
-    ///   are passed over.
+    /// - Parameters: `state` is what the stage before sent, nil on the first; `runsSide` is off where only the backbone's
+    ///   activations are wanted; `onActivation` sees every b that the side network reads as it is made, with its stack and
+    ///   layer number (0 for the embedding). From the second token of a generation on, `state` is the result for the token
+    ///   before: it holds the encoder's output, and the encoder's steps are passed over.
     public func forward(
         _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
-        caches: StageCaches? = nil, onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
+        caches: StageCaches? = nil, runsSide: Bool = true,
+        onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
     ) -> HiddenState {
         var backboneLane = state?.backbone
         var sideLane = state?.side
@@ -123,9 +124,11 @@ public final class StageModel {
                 if let (stack, layer) = step.activation, side.stacks.contains(stack) {
                     onActivation?(stack, layer, lane.hidden)
                 }
-                sideLane = side.advance(
-                    sideLane, past: step, activation: lane.hidden, batch, dropout: dropout,
-                    caches: caches?.side)
+                if runsSide {
+                    sideLane = side.advance(
+                        sideLane, past: step, activation: lane.hidden, batch, dropout: dropout,
+                        caches: caches?.side)
+                }
             }
             backboneLane = lane
         }

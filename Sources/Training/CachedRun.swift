@@ -6,8 +6,9 @@ import Support
 import TensorCore
 import TextData
 
-/// A run with a cache: the first epoch passes through the stages while the cache fills, the others run from it. A run that
-/// goes on uses what is there of the cache and computes again only what is missing.
+/// A run with a cache: the first epoch passes through the stages while the cache fills, the others run from it. Under the
+/// streaming schedule only the backbone passes through the stages, and all epochs run from the cache. A run that goes on
+/// uses what is there of the cache and computes again only what is missing.
 final class CachedRun {
     private let run: RunContext
     private let session: Session
@@ -27,7 +28,7 @@ final class CachedRun {
         store = try CacheStore(
             run.session, technique, run.directory, earlier: run.resumed == nil ? .none : .reused)
         self.extent = extent
-        run.expect(isCached: true)
+        run.expect(cachedFrom: streams ? 1 : 2)
         guard !extent.isWhole else { return }
         let miniBatches = run.session.order(
             sampleCount: run.train.count, isShuffled: run.session.experiment.training.isShuffled
@@ -42,14 +43,14 @@ final class CachedRun {
     func train() throws -> Metrics? {
         if run.resumed != nil { try reportResuming() }
         let passesThroughStages = try passesThroughStages()
-        var metrics = passesThroughStages ? try trainThroughStages() : nil
+        var metrics = passesThroughStages ? try passThroughStages() : nil
         try computeMissing()
         try completeModel()
         let (model, state) = complete!
         try redistribute(state)
         let cached = CachedPhase(session, model, store.shape, thread: store.thread, owners: run.choice.owners)
         session.trace.beginPhase(completedSteps: state.completedSteps)
-        let first = passesThroughStages ? 2 : run.firstEpoch
+        let first = passesThroughStages && !streams ? 2 : run.firstEpoch
         for epoch in first...max(first, run.lastEpoch) where epoch <= run.lastEpoch {
             metrics = try cachedEpoch(epoch, cached, model, state) ?? metrics
             try run.save(model, state)
@@ -79,14 +80,18 @@ final class CachedRun {
     /// Whether the first epoch, or its evaluation, is not behind the run.
     private var isFirstEpochOpen: Bool { run.firstEpoch == 1 }
 
-    /// Whether the first epoch, or what is left of it, is trained through the stages: unless the run goes on under another
-    /// plan. The stages would then compute again what the cache has, so it is completed first and the epoch ends from it.
+    /// Whether the samples pass through the backbone without waiting for the side network.
+    private var streams: Bool { session.experiment.parallelism.schedule == .streaming }
+
+    /// Whether the first epoch, or what is left of it, passes through the stages: unless the run goes on under another
+    /// plan, or streams. The stages would then compute again what the cache has, so it is completed first and the epoch
+    /// ends from it.
     private func passesThroughStages() throws -> Bool {
         guard isFirstEpochOpen else { return false }
-        return try run.resumed == nil || run.choice.isResumed || !store.hasSurvivors()
+        return try run.resumed == nil || !streams && (run.choice.isResumed || !store.hasSurvivors())
     }
 
-    private func trainThroughStages() throws -> Metrics? {
+    private func passThroughStages() throws -> Metrics? {
         let pipeline = try PipelinePhase(session, run.choice.plan)
         self.pipeline = pipeline
         let state = run.makeState(
@@ -102,9 +107,20 @@ final class CachedRun {
         }
         try store.beginStage(run.choice.plan)
         MemoryReport.reset(session)
+        let passing = run.passing(store, state)
+        if session.experiment.cache.movesEarly {
+            try store.beginMoving(
+                run.needs(store), passing: passing, plan: run.choice.plan,
+                room: try session.world.agree(run.spareBytes))
+        }
+        guard !streams else {
+            try run.streamActivations(pipeline, passing, into: store)
+            try MemoryReport.log(.pipeline, session, run.reporter)
+            return nil
+        }
         let metrics = try run.pipelineEpoch(1, pipeline, state, cache: store)
         try MemoryReport.log(.pipeline, session, run.reporter)
-        // The epoch is safe before anything moves: redistribution is where a disk fills up.
+        // The epoch is safe before anything is removed: redistribution is where a disk fills up.
         try run.save(pipeline, state)
         return metrics
     }
@@ -119,10 +135,10 @@ final class CachedRun {
         let samples = run.needs(store).flatMap { need in need.samples.map { (need.split, $0.sample) } }
         let inventory = try store.inventory()
         let reused = samples.filter { inventory.pieces($0.0, $0.1, for: 0) != nil }.count
-        // What the first epoch has not reached was never computed.
+        // What the first epoch has not reached was never computed; how far a stream came, nobody knows.
+        let trained = min(completedSteps * session.experiment.training.miniBatchSize, run.train.count)
         let reached =
-            isFirstEpochOpen
-            ? min(completedSteps * session.experiment.training.miniBatchSize, run.train.count) : samples.count
+            streams ? (completedSteps > 0 ? samples.count : 0) : isFirstEpochOpen ? trained : samples.count
         try run.reporter.resumed(
             run.resumed!, epoch: run.firstEpoch, session,
             samples: (reused: reused, recomputed: max(0, reached - reused)))
@@ -140,11 +156,12 @@ final class CachedRun {
                 try store.beginStage(run.choice.plan)
             }
             try session.trace.measureAlways("missing activations", .redistribution) {
-                try pipeline!.record(missing, of: dataset, recorder: store.recorder(split, dataset))
+                try pipeline!.record(
+                    session.miniBatches(of: missing), of: dataset, filling: store.filling(split, dataset))
             }
             run.reporter.note(
-                "computed the activations of \(missing.count) of \(samples.count) \(split.rawValue) samples again in "
-                    + Format.duration(MonotonicClock.seconds - start))
+                "computed activations that were missing, of \(missing.count) of \(samples.count) "
+                    + "\(split.rawValue) samples, in " + Format.duration(MonotonicClock.seconds - start))
         }
     }
 
@@ -290,7 +307,8 @@ final class CachedRun {
             try withBackbone(pipeline) {
                 try window.beginStage(run.choice.plan)
                 try pipeline.record(
-                    missing.map(\.sample), of: run.train, recorder: window.recorder(.train, run.train))
+                    session.miniBatches(of: missing.map(\.sample)), of: run.train,
+                    filling: window.filling(.train, run.train))
             }
             _ = try window.redistribute([(.train, run.train, missing)], isWhole: nil)
         }
@@ -318,7 +336,7 @@ final class CachedRun {
         if let model = pipeline.model { ParameterGathering.scatter(from: complete, into: model) }
         return try withBackbone(pipeline) {
             try pipeline.predict(
-                dataset, writes: session.validatesByWriting, recorder: nil,
+                dataset, writes: session.validatesByWriting, filling: nil,
                 maximumLength: run.generationLength)
         }
     }

@@ -59,12 +59,20 @@ final class PipelinePhase {
         }
     }
 
+    /// Lets what moves to other ranks go on between the stage's actions, while `body` runs.
+    private func moving<R>(_ filling: CacheFilling?, _ body: () throws -> R) rethrows -> R {
+        guard let filling, let runtime else { return try body() }
+        runtime.betweenActions = filling.advance
+        defer { runtime.betweenActions = {} }
+        return try body()
+    }
+
     /// Trains an epoch, or what is left of it or of the run's steps. Collective over the world.
     ///
-    /// - Parameters: `recorder` keeps the activations, nil without cache; `checkpoint` saves where the run stands, once the
+    /// - Parameters: `filling` keeps the activations, nil without cache; `checkpoint` saves where the run stands, once the
     ///   activations so far are safe.
     func trainEpoch(
-        _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, recorder: CacheRecorder?,
+        _ epoch: Int, _ dataset: TokenizedDataset, _ state: TrainingState, filling: CacheFilling?,
         reporter: RunReporter, checkpoint: StepCheckpoint
     ) throws {
         let builder = try session.builder(dataset)
@@ -77,8 +85,11 @@ final class PipelinePhase {
             trace.beginStep(state.completedSteps + 1, epoch: epoch)
             defer { trace.endStep() }
             model?.parameters.zeroGradients()
-            let result = try runtime?.train(
-                samples: samples, builder: builder, dropout: dropout, recorder: recorder)
+            let result = try moving(filling) {
+                try runtime?.train(
+                    samples: samples, builder: builder, dropout: dropout, recorder: filling?.recorder)
+            }
+            try filling?.didPass(samples)
             if let synchronizer {
                 try trace.measure(.allReduceGradients, bytes: synchronizer.groupBytes) {
                     try synchronizer.synchronize()
@@ -88,7 +99,7 @@ final class PipelinePhase {
             // whether it is time for a checkpoint.
             var totals = [
                 result?.lossSum ?? 0, synchronizer?.squaredNormContribution() ?? 0,
-                recorder?.hasFailed == true ? 1 : 0,
+                filling?.hasFailed == true ? 1 : 0,
                 checkpoint.isDue(state.completedSteps + 1) ? 1 : 0,
             ]
             try trace.measure("totals", .allReduce) {
@@ -109,34 +120,44 @@ final class PipelinePhase {
                 communicationSeconds: session.moment.communication - start.communication)
             // The end of an epoch has a checkpoint of its own, after the evaluation.
             if totals[3] > 0, index < miniBatches.count - 1 {
-                try session.world.agree { try recorder?.finish() }
+                try session.world.agree { try filling?.finish() }
                 try checkpoint.save()
             }
         }
-        try session.world.agree { try recorder?.finish() }
+        try session.world.agree { try filling?.finish() }
     }
 
-    /// Runs samples through the stages for the sake of their activations alone. Collective over the world.
-    func record(_ samples: [Int], of dataset: TokenizedDataset, recorder: CacheRecorder?) throws {
+    /// Runs mini-batches through the backbone alone, for the sake of their activations. Collective over the world.
+    ///
+    /// - Parameter didPass: is told how many mini-batches this rank has behind it.
+    func record(
+        _ miniBatches: [[Int]], of dataset: TokenizedDataset, filling: CacheFilling?,
+        didPass: (Int) throws -> Void = { _ in }
+    ) throws {
         let builder = try session.builder(dataset)
-        let size = session.experiment.training.miniBatchSize
-        for start in stride(from: 0, to: samples.count, by: size) {
-            try runtime?.evaluate(
-                samples: Array(samples[start..<min(start + size, samples.count)]), builder: builder,
-                recorder: recorder
-            ) { _, _ in }
+        func pass(_ index: Int) throws {
+            try TerminationSignal.check()
+            try filling?.didPass(miniBatches[index])
+            try didPass(index + 1)
         }
-        try session.world.agree { try recorder?.finish() }
+        if let runtime {
+            try moving(filling) {
+                try runtime.record(miniBatches, builder: builder, recorder: filling?.recorder, didPass: pass)
+            }
+        } else {
+            for index in miniBatches.indices { try pass(index) }
+        }
+        try session.world.agree { try filling?.finish() }
     }
 
     /// Predicts every sample of a data set. Collective over the world.
     ///
     /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `decoding` says how
-    ///   texts are written, and `onToken` sees them grow on rank 0; `recorder` keeps the activations that pass by, unless
+    ///   texts are written, and `onToken` sees them grow on rank 0; `filling` keeps the activations that pass by, unless
     ///   texts are generated; `maximumLength` bounds a generated text.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(
-        _ dataset: TokenizedDataset, writes: Bool, decoding: Decoding = .greedy, recorder: CacheRecorder?,
+        _ dataset: TokenizedDataset, writes: Bool, decoding: Decoding = .greedy, filling: CacheFilling?,
         maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
     ) throws -> Predictions? {
         let builder = try session.world.agree { try session.builder(dataset) }
@@ -151,12 +172,15 @@ final class PipelinePhase {
             if let generator {
                 try generator.generate(samples, builder: builder, into: &predictions)
             } else {
-                try runtime?.evaluate(samples: samples, builder: builder, recorder: recorder) {
-                    predictions.add($0, $1, model!)
+                try moving(filling) {
+                    try runtime?.evaluate(samples: samples, builder: builder, recorder: filling?.recorder) {
+                        predictions.add($0, $1, model!)
+                    }
                 }
+                try filling?.didPass(samples)
             }
         }
-        try session.world.agree { try recorder?.finish() }
+        try session.world.agree { try filling?.finish() }
         return try predictions.gathered(session.world)
     }
 }
@@ -172,6 +196,14 @@ struct StepCheckpoint {
 
 extension Session {
     var stepsPerEpoch: Int { order(sampleCount: train!.count, isShuffled: false).stepCount }
+
+    /// Some samples in their order, as many at a time as a mini-batch has.
+    func miniBatches(of samples: [Int]) -> [[Int]] {
+        let size = experiment.training.miniBatchSize
+        return stride(from: 0, to: samples.count, by: size).map {
+            Array(samples[$0..<min($0 + size, samples.count)])
+        }
+    }
 
     /// The mini-batches of an epoch that are still to be trained: behind those that were, and within the run's steps.
     func remainingMiniBatches(_ dataset: TokenizedDataset, epoch: Int, _ state: TrainingState) -> [[Int]] {

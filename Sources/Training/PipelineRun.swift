@@ -18,7 +18,7 @@ final class PipelineRun {
         state = run.makeState(
             parameterCount: pipeline.model?.parameters.count ?? 0,
             completedSteps: run.resumed?.checkpoint.step ?? 0)
-        run.expect(isCached: false)
+        run.expect(cachedFrom: nil)
         if let resumed = run.resumed {
             try resumed.restore(
                 try run.declarations(), into: pipeline.model?.parameters, state.optimizer,

@@ -166,14 +166,30 @@ extension Session {
         (MonotonicClock.seconds, world.communicationSeconds)
     }
 
-    /// Seconds since a moment, and the share of them that went into messages, the mean over all ranks: sending, receiving,
-    /// summing, and waiting for what others send. Collective over the world.
-    func communicationShare(
-        since start: (seconds: Double, communication: Double)
-    ) throws -> (seconds: Double, share: Double) {
+    /// What became of the time since a moment. Collective over the world.
+    func elapsed(since start: (seconds: Double, communication: Double)) throws -> PhaseTime {
         let end = moment
         let seconds = end.seconds - start.seconds
         let share = (end.communication - start.communication) / max(seconds, .leastNormalMagnitude)
-        return (seconds, try world.allReduceSum(share) / Double(world.size))
+        return PhaseTime(
+            seconds: seconds, communicationShare: try world.allReduceSum(share) / Double(world.size),
+            busiestShare: try world.allReduceMax(1 - share))
+    }
+}
+
+/// How long a phase took on this rank, and what for.
+struct PhaseTime {
+    let seconds: Double
+    /// The share that went into messages, the mean over all ranks: sending, receiving, summing, and waiting for what others
+    /// send.
+    let communicationShare: Double
+    /// The share that the rank with the most work spent on anything else: near 1 where nobody could have been faster.
+    let busiestShare: Double
+
+    var fields: [(String, JSONValue)] {
+        [
+            ("seconds", JSONValue(seconds)), ("communication_share", JSONValue(communicationShare)),
+            ("busiest_share", JSONValue(busiestShare)),
+        ]
     }
 }

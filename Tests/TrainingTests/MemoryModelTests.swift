@@ -18,7 +18,7 @@ import Testing
             "technique=\(technique)", "training.epochs=\(caches ? 2 : 1)", "training.dropout=0.1",
             "task.validation=null",
             "parallelism.system=\"\(system)\"", "parallelism.plan=null", "training.micro_batch_count=2",
-            "training.mini_batch_size=16",
+            "training.mini_batch_size=16", "cache.moves_early=false",
         ]
         let outcome = try workshop.run(
             ranks: 4, ["train", workshop.experiment] + Workshop.arguments(settings))

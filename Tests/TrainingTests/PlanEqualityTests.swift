@@ -128,20 +128,30 @@ import Testing
 
         var largest = 0.0
         for (index, (ranks, plan)) in ([(1, alone)] + item.plans.map { (4, $0) }).enumerated() {
-            let run = try workshop.train(ranks: ranks, "plan-\(index)", plan: plan, settings: settings)
-            let difference = largestDifference(try run.losses(), losses)
-            #expect(difference < Self.tolerance, "\(plan)")
-            largest = max(largest, difference)
-            #expect(
-                run.events("step").map { $0["phase"]?.string }
-                    == (0..<42).map { $0 < 14 ? "pipeline" : "cached" }, "\(plan)")
-            for (figures, other) in zip(try run.metrics(), try expected.metrics()) {
-                #expect(figures.keys.sorted() == other.keys.sorted())
-                for (name, value) in figures {
-                    #expect(abs(value - other[name]!) < 1e-4, "\(name) under \(plan)")
+            for streams in [false, true] {
+                let run = try workshop.train(
+                    ranks: ranks, "plan-\(index)-\(streams)", plan: plan,
+                    settings: settings + ["parallelism.schedule=\(streams ? "streaming" : "1f1b")"])
+                let difference = largestDifference(try run.losses(), losses)
+                #expect(difference < Self.tolerance, "\(plan), streaming \(streams)")
+                largest = max(largest, difference)
+                let cachedFrom = streams ? 0 : 14
+                #expect(
+                    run.events("step").map { $0["phase"]?.string }
+                        == (0..<42).map { $0 < cachedFrom ? "pipeline" : "cached" }, "\(plan)")
+                for (figures, other) in zip(try run.metrics(), try expected.metrics()) {
+                    #expect(figures.keys.sorted() == other.keys.sorted())
+                    for (name, value) in figures {
+                        #expect(abs(value - other[name]!) < 1e-4, "\(name) under \(plan)")
+                    }
                 }
+                #expect(run.events("evaluation").count == 3)
+                let passed = run.events("activations").compactMap { $0["samples"]?.integer }
+                // A validation by texts reads no activations.
+                let writes = item.task == .textToText || item.model.isT5
+                let validation = writes ? 0 : Workshop.validationCount
+                #expect(passed == (streams ? [Workshop.trainCount + validation] : []))
             }
-            #expect(run.events("evaluation").count == 3)
         }
         print("plan equality, \(item.testDescription): largest relative difference of a loss \(largest)")
     }

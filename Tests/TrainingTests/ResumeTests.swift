@@ -42,6 +42,22 @@ import Testing
         #expect(event["epoch"]?.integer == from / 14 + 1 || from % 14 == 0)
     }
 
+    @Test("a streaming run goes on, under its plan or another")
+    func aStreamingRunGoesOnUnderItsPlanOrAnother() throws {
+        let workshop = try Workshop()
+        let settings = Self.settings + ["parallelism.schedule=streaming"]
+        let whole = try workshop.train(ranks: 4, "whole", plan: Self.pairs, settings: settings)
+        for (ranks, plan) in [(4, Self.pairs), (3, Self.three)] {
+            _ = try workshop.trainAndKill(
+                ranks: 4, "cut-\(ranks)", plan: Self.pairs, settings: settings, afterStep: 5)
+            let resumed = try workshop.resume(ranks: ranks, "cut-\(ranks)", plan: plan, settings: settings)
+            #expect(largestDifference(try resumed.losses(), try whole.losses()) < 1e-5)
+            let event = try #require(resumed.events("resume").first)
+            #expect(event["recomputed_samples"]?.integer == 0)
+            #expect(!workshop.exists("cut-\(ranks)/cache"))
+        }
+    }
+
     @Test("other ranks and another plan reach the same losses", arguments: moments)
     func otherRanksAndAnotherPlanReachTheSameLosses(_ step: Int) throws {
         let workshop = try Workshop()

@@ -185,10 +185,10 @@ private func allToAll(_ world: borrowing Communicator) throws {
     for (peer, offset) in offsets(sent).enumerated() {
         for (i, byte) in message(world.rank, peer).enumerated() { outgoing.bytes[offset + i] = byte }
     }
-    try world.allToAll(
-        from: UnsafeRawBufferPointer(outgoing.bytes), counts: sent, offsets: offsets(sent),
-        into: incoming.bytes,
-        counts: received, offsets: offsets(received))
+    try world.immediateAllToAll(
+        from: outgoing, counts: sent, offsets: offsets(sent), into: incoming, counts: received,
+        offsets: offsets(received)
+    ).wait()
     var expected = Array(repeating: UInt8(0xEE), count: incoming.bytes.count)
     for (peer, offset) in offsets(received).enumerated() {
         expected.replaceSubrange(offset..<offset + received[peer], with: message(peer, world.rank))
@@ -196,10 +196,9 @@ private func allToAll(_ world: borrowing Communicator) throws {
     try expect(incoming.array == expected, "exchanged regions")
 
     let huge = try failure {
-        try world.allToAll(
-            from: UnsafeRawBufferPointer(start: outgoing.bytes.baseAddress, count: 1 << 33),
-            counts: Array(repeating: 1 << 32, count: n), offsets: Array(repeating: 0, count: n),
-            into: incoming.bytes,
+        _ = try world.immediateAllToAll(
+            from: outgoing, counts: Array(repeating: 1 << 32, count: n),
+            offsets: Array(repeating: 0, count: n), into: incoming,
             counts: Array(repeating: 0, count: n), offsets: Array(repeating: 0, count: n))
     }
     try expect(huge.message.contains("expected at most 2147483647"), "found \(huge.message)")

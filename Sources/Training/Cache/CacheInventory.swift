@@ -29,10 +29,17 @@ struct CacheInventory {
 
     /// Tells all ranks what each has. Collective over the world.
     ///
-    /// - Parameters: `own` are the files that this rank sees; `complete` has all layers that a sample needs.
-    init(_ own: [ActivationCacheFile], complete: CacheShape, world: borrowing Communicator) throws {
+    /// - Parameters: `own` are the files that this rank sees; `complete` has all layers that a sample needs; `expected` are
+    ///   the samples that the last of the files will have.
+    init(
+        _ own: [ActivationCacheFile], complete: CacheShape, world: borrowing Communicator,
+        expected: [Split: [Int]] = [:]
+    ) throws {
         self.complete = complete
-        let announcement = JSONValue.array(own.map(Self.describe))
+        let announcement = JSONValue.array(
+            own.enumerated().map { index, file in
+                Self.describe(file, expected: index == own.count - 1 ? expected : [:])
+            })
         var files: [File] = []
         var known: [String: Int] = [:]
         for (rank, bytes) in try world.allGather(Array(announcement.text().utf8)).enumerated() {
@@ -115,7 +122,7 @@ struct CacheInventory {
 
     // MARK: On the way
 
-    private static func describe(_ file: ActivationCacheFile) -> JSONValue {
+    private static func describe(_ file: ActivationCacheFile, expected: [Split: [Int]]) -> JSONValue {
         .dictionary([
             ("id", .string(file.identifier)), ("hidden", JSONValue(file.shape.hiddenSize)),
             (
@@ -132,7 +139,10 @@ struct CacheInventory {
                 "samples",
                 .dictionary(
                     Split.allCases.map { split in
-                        (split.rawValue, .array(file.samples(split).map { JSONValue($0) }))
+                        (
+                            split.rawValue,
+                            .array((file.samples(split) + (expected[split] ?? [])).map { JSONValue($0) })
+                        )
                     })
             ),
         ])

@@ -10,6 +10,7 @@ import TextData
 /// it, redistributed, read by the cached epochs, removed at the end unless it is kept.
 final class CacheStore {
     let thread: IOThread
+    private let channel: Redistribution.Channel
     private let session: Session
     private let technique: ParallelAdapters
     private let directory: RunDirectory
@@ -27,6 +28,10 @@ final class CacheStore {
     private var known: [Split: Set<Int>] = [:]
     /// The samples that there is room for; all of a split that is not named.
     var resident: [Split: Set<Int>] = [:]
+    /// Moves activations while the stages compute; nil where none have to move, and when all have.
+    private var mover: Redistribution?
+    /// The rank that will train each sample that moves while the stages compute.
+    private var owners: [Split: [Int: Int]] = [:]
     private var paths: Set<String> = []
 
     /// What becomes of cache files that are there already.
@@ -46,19 +51,23 @@ final class CacheStore {
     convenience init(
         _ session: Session, _ technique: ParallelAdapters, _ directory: RunDirectory, earlier: Earlier
     ) throws {
-        try self.init(session, technique, directory, earlier: earlier, thread: try IOThread())
+        try self.init(
+            session, technique, directory, earlier: earlier, thread: try IOThread(),
+            channel: try Redistribution.Channel(session.world))
     }
 
     /// A store for the activations of some mini-batches, while they are trained. Collective over the world.
     func makeWindow() throws -> CacheStore {
-        try CacheStore(session, technique, directory, earlier: .none, thread: thread)
+        try CacheStore(
+            session, technique, directory, earlier: .none, thread: thread, channel: channel)
     }
 
     private init(
         _ session: Session, _ technique: ParallelAdapters, _ directory: RunDirectory, earlier: Earlier,
-        thread: IOThread
+        thread: IOThread, channel: Redistribution.Channel
     ) throws {
         self.session = session
+        self.channel = channel
         self.technique = technique
         self.directory = directory
         let family = session.model.family
@@ -142,16 +151,25 @@ final class CacheStore {
         }
     }
 
-    /// Keeps the activations of a split as they are made; nil on a rank without a stage, and for a split that no cached
-    /// epoch reads.
-    func recorder(_ split: Split, _ dataset: TokenizedDataset) -> CacheRecorder? {
+    /// Takes the activations of a split as they are made; nil for a split that no cached epoch reads.
+    func filling(_ split: Split, _ dataset: TokenizedDataset) throws -> CacheFilling? {
         guard keeps(split) else { return nil }
-        return stageFile.map { file in
-            let (known, resident) = (known[split] ?? [], resident[split])
-            return CacheRecorder(
-                file, split, dataset, thread: thread, ledger: session.ledger, trace: session.trace
-            ) { known.contains($0) || !(resident?.contains($0) ?? true) }
+        let recorder = stageFile.map { file in
+            CacheRecorder(
+                file, split, dataset, thread: thread, ledger: session.ledger, trace: session.trace,
+                isKnown: { [self] in !isRecorded(split, $0) })
         }
+        guard let mover, let owners = owners[split] else { return CacheFilling(recorder) }
+        let builder = try session.builder(dataset)
+        return CacheFilling(recorder, mover) { samples in
+            let needed = samples.compactMap { sample in owners[sample].map { (sample: sample, owner: $0) } }
+            mover.ship(split, needed, dataset: dataset, builder: builder)
+        }
+    }
+
+    /// Whether this rank's stage writes a sample that it computes.
+    private func isRecorded(_ split: Split, _ sample: Int) -> Bool {
+        !(known[split]?.contains(sample) ?? false) && (resident[split]?.contains(sample) ?? true)
     }
 
     /// A validation by generated texts runs the backbone again: its activations are of no use.
@@ -164,6 +182,37 @@ final class CacheStore {
     /// What a rank trains: the samples of each split, with the rank that owns each.
     typealias Needs = [(split: Split, dataset: TokenizedDataset, samples: [Redistribution.Owned])]
 
+    /// Makes ready to move activations while the stages go on computing, if any have to move and there is room for what
+    /// is under way. Otherwise they move when all are computed. Collective over the world.
+    ///
+    /// - Parameters: `passing` are the mini-batches of each split that the stages are about to compute, in their order;
+    ///   `room` is what this rank can spare.
+    func beginMoving(_ needs: Needs, passing: [Split: [[Int]]], plan: Plan, room: Int) throws {
+        let rank = session.world.rank
+        let place = Placement(plan, rank: rank)
+        let expected = passing.reduce(into: [Split: [Int]]()) { expected, entry in
+            let (split, miniBatches) = entry
+            guard let place, stageFile != nil else { return }
+            let sequence = MicroBatchSequence(miniBatches, place)
+            expected[split] = (0..<sequence.count).flatMap(sequence.samples).filter { isRecorded(split, $0) }
+        }
+        let inventory = try CacheInventory(
+            files, complete: shape, world: session.world, expected: expected)
+        guard !isPlaced(needs, inventory) else { return }
+        let mover = Redistribution(
+            inventory, from: files, to: try session.world.agree { try create(shape) }, thread: thread,
+            ledger: session.ledger, over: channel)
+        self.mover = mover
+        let largest = try needs.flatMap { _, dataset, samples in
+            let builder = try session.builder(dataset)
+            return samples.map { mover.byteCount($0.sample, builder) }
+        }.max()
+        guard try mover.fit(into: room, largestSample: largest ?? 0) else { return }
+        for (split, _, samples) in needs {
+            owners[split] = Dictionary(uniqueKeysWithValues: samples.map { ($0.sample, $0.owner) })
+        }
+    }
+
     /// Gives every rank all layers of the samples that it owns. Collective over the world.
     ///
     /// - Parameter isWhole: whether these are all samples of the data; nil for files of a window, which get no name.
@@ -171,16 +220,10 @@ final class CacheStore {
     func redistribute(_ needs: Needs, isWhole: Bool?) throws -> Int {
         let name = directory.cacheFile(rank: session.world.rank)
         let inventory = try inventory()
-        let isPlaced = needs.allSatisfy { split, _, samples in
-            (0..<session.world.size).allSatisfy { rank in
-                inventory.isPlaced(
-                    split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: !isReplay)
-            }
-        }
         // Beside files of an earlier launch, the one of the stage may hold a part only: then all is put together.
         let isSingle = stageFile == nil || files.count == 1
         let canStay = try session.world.allReduceMax(Int64(isSingle ? 0 : 1)) == 0
-        guard !(isPlaced && canStay) else {
+        guard mover != nil || !(canStay && isPlaced(needs, inventory)) else {
             try session.world.agree {
                 guard let stageFile, let isWhole else { return }
                 try onThread(stageFile) {
@@ -193,14 +236,20 @@ final class CacheStore {
         }
         if isReplay { try session.world.agree { try directory.makeCacheDirectory() } }
         // The new file takes the name when it is complete; until then whatever has the name keeps it.
-        let target = try session.world.agree { try create(shape) }
-        let mover = Redistribution(
-            inventory, from: files, to: target, thread: thread, ledger: session.ledger)
-        var bytes = 0
+        let mover =
+            try self.mover
+            ?? Redistribution(
+                inventory, from: files, to: try session.world.agree { try create(shape) }, thread: thread,
+                ledger: session.ledger, over: channel)
+        self.mover = nil
+        try mover.finish()
+        mover.inventory = inventory
         for (split, dataset, samples) in needs {
-            bytes += try mover.move(
-                split, samples, dataset: dataset, builder: try session.builder(dataset), world: session.world)
+            try mover.move(
+                split, samples.filter { !mover.hasShipped(split, $0.sample) }, dataset: dataset,
+                builder: try session.builder(dataset))
         }
+        let target = mover.target
         // Nothing old is touched before all ranks have the new on their disks.
         if let isWhole {
             try session.world.agree { try onThread(target) { try $0.complete(isWhole: isWhole) } }
@@ -218,7 +267,17 @@ final class CacheStore {
         paths.insert(target.path)
         files = [target]
         stageFile = nil
-        return bytes
+        return mover.receivedBytes
+    }
+
+    /// Whether every rank can read the samples that it owns from one file of its own.
+    private func isPlaced(_ needs: Needs, _ inventory: CacheInventory) -> Bool {
+        needs.allSatisfy { split, _, samples in
+            (0..<session.world.size).allSatisfy { rank in
+                inventory.isPlaced(
+                    split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: !isReplay)
+            }
+        }
     }
 
     // MARK: Beside the activations

@@ -60,6 +60,13 @@ final class IOThread: @unchecked Sendable {
             }
         }
 
+        /// Whether it is done, or has failed.
+        var isDone: Bool {
+            var found = false
+            owner.locked { found = outcome != nil }
+            return found
+        }
+
         /// Returns when it is done; throws what it threw.
         func wait() throws {
             pthread_mutex_lock(owner.mutex)

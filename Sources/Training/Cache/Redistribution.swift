@@ -8,17 +8,43 @@ import TextData
 /// of the samples that a rank trains in cached epochs.
 ///
 /// Who has what follows from the inventory, which every rank knows, so nothing but activations travels, as they are
-/// stored, in chunks of bounded size. Collective over the world.
-struct Redistribution {
-    private let inventory: CacheInventory
+/// stored, in chunks. Of several chunks under way one is read, one travels and one is written; the caller may go on
+/// computing meanwhile and call `advance` now and then. All ranks ship the same samples in the same order.
+final class Redistribution {
+    /// Which samples lie where, those that are still to be computed included.
+    var inventory: CacheInventory
     /// The files that this rank sees, as the inventory counts them.
     private let sources: [ActivationCacheFile]
-    private let target: ActivationCacheFile
+    /// Takes the samples that this rank owns; it has all layers.
+    let target: ActivationCacheFile
     private let thread: IOThread
     private let ledger: Ledger
+    private let channel: Channel
+    /// What waits to be read.
+    private var queue: ArraySlice<Chunk> = []
+    /// What is under way, the oldest first.
+    private var shipments: [Shipment] = []
+    /// Bytes that all ranks together move at a time.
+    private var chunkBytes = 0
+    /// What this rank's disk answered, once it failed.
+    private var failure: (any Error)?
+    /// Whether some rank's disk has failed, as far as this one knows: it reads and writes no more, but takes part.
+    private var isSpoiled = false
+    /// Samples that are under way or at their place, alike on all ranks.
+    private var shipped: [Split: Set<Int>] = [:]
+    /// Bytes that this rank got from others.
+    private(set) var receivedBytes = 0
 
     /// A sample, and the rank that will train it.
     typealias Owned = (sample: Int, owner: Int)
+
+    /// Samples that move at a time.
+    private struct Chunk {
+        let split: Split
+        let dataset: TokenizedDataset
+        let builder: BatchBuilder
+        var samples: [Owned] = []
+    }
 
     /// A sample of a chunk, with the files that its layers come from and who reads each.
     private struct Parcel {
@@ -27,135 +53,279 @@ struct Redistribution {
         let pieces: [(file: Int, reader: Int)]
     }
 
-    /// Bytes that all ranks together move at a time, where every rank has room for them.
-    private static let mostChunkBytes = 64 << 20
+    /// A chunk under way, and how far it is.
+    private final class Shipment {
+        enum Progress {
+            case read(IOThread.Ticket)
+            case exchanged(Request)
+            case written(IOThread.Ticket)
+        }
+
+        let chunk: Chunk
+        let parcels: [Parcel]
+        /// Messages by rank, and in each the samples in order.
+        let outgoing: [Int]
+        let incoming: [Int]
+        var sent: FloatMessage?
+        var got: FloatMessage?
+        /// Bytes on the ledger while it is written.
+        var writtenBytes = 0
+        var progress: Progress!
+
+        init(
+            _ chunk: Chunk, _ parcels: [Parcel], outgoing: [Int], incoming: [Int], ledger: Ledger
+        ) {
+            self.chunk = chunk
+            self.parcels = parcels
+            self.outgoing = outgoing
+            self.incoming = incoming
+            sent = FloatMessage(byteCount: outgoing.reduce(0, +), ledger: ledger)
+            got = FloatMessage(byteCount: incoming.reduce(0, +), ledger: ledger)
+        }
+    }
+
+    /// Shipments under way at once: one read, one on the network, one written.
+    private static let depth = 3
+    /// How often a rank that sends and receives all of a shipment has it in its memory.
+    private static let copies = 3
+    /// More bytes at a time bring nothing.
+    static let mostChunkBytes = 16 << 20
 
     /// - Parameter target: takes the samples that this rank owns; it has all layers.
     init(
         _ inventory: CacheInventory, from sources: [ActivationCacheFile], to target: ActivationCacheFile,
-        thread: IOThread, ledger: Ledger
+        thread: IOThread, ledger: Ledger, over channel: Channel
     ) {
         self.inventory = inventory
         self.sources = sources
         self.target = target
         self.thread = thread
         self.ledger = ledger
+        self.channel = channel
     }
 
-    /// Moves samples of one split, all of which are there with all their layers.
+    /// The world's ranks, with messages that meet no others: what moves may be under way while others are exchanged.
+    final class Channel {
+        /// For the exchanges alone. Each rank starts one as soon as it has read, which is no fixed place among the other
+        /// collective operations.
+        fileprivate let exchanges: Communicator
+        fileprivate let world: Communicator
+
+        /// Collective over the world. One serves all that a run moves.
+        init(_ world: borrowing Communicator) throws {
+            exchanges = try world.duplicate(name: "exchanges of the redistribution")
+            self.world = try world.duplicate(name: "redistribution")
+        }
+    }
+
+    deinit {
+        // The thread still works on the memory of what is under way: an error elsewhere must not free it first.
+        for shipment in shipments {
+            if case .read(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
+            if case .written(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
+        }
+    }
+
+    private var rank: Int { channel.world.rank }
+
+    // MARK: Moving
+
+    /// Whether this rank's disk has failed: all ranks must know before any of them stops.
+    var hasFailed: Bool { failure != nil }
+
+    /// Whether a sample is under way or at its place.
+    func hasShipped(_ split: Split, _ sample: Int) -> Bool { shipped[split]?.contains(sample) ?? false }
+
+    /// Finds out how many bytes there is room for at a time. Collective over the world.
     ///
-    /// - Returns: bytes that this rank received from others.
+    /// - Parameter room: bytes that this rank has for what is under way.
+    /// - Returns: whether even the largest of some samples fits.
+    func fit(into room: Int, largestSample bytes: Int) throws -> Bool {
+        let own = min(room / (Self.depth * Self.copies), Self.mostChunkBytes)
+        chunkBytes = -Int(try channel.world.allReduceMax(Int64(-own)))
+        return chunkBytes >= bytes
+    }
+
+    /// Moves samples of one split, all of which are there with all their layers. Collective over the world.
     func move(
-        _ split: Split, _ samples: [Owned], dataset: TokenizedDataset, builder: BatchBuilder,
-        world: borrowing Communicator
-    ) throws -> Int {
-        let chunkBytes = try chunkBytes(world)
-        var received = 0
-        var chunk: [Parcel] = []
+        _ split: Split, _ samples: [Owned], dataset: TokenizedDataset, builder: BatchBuilder
+    ) throws {
+        let sharing = channel.world.hosts.filter { $0 == channel.world.hosts[rank] }.count
+        let free = try channel.world.agree { try HostResources.current().availableMemoryBytes } / sharing
+        // A chunk has one sample at least, whatever there is room for.
+        _ = try fit(into: min(ledger.headroom, free / 3), largestSample: 0)
+        ship(split, samples, dataset: dataset, builder: builder)
+        try finish()
+    }
+
+    /// Bytes that a sample has with all its layers.
+    func byteCount(_ sample: Int, _ builder: BatchBuilder) -> Int {
+        byteCount(sample, target.shape, builder)
+    }
+
+    /// Lets samples follow those that are on their way. This rank's I/O thread has written its layers of them, or will
+    /// before it comes to this.
+    func ship(_ split: Split, _ samples: [Owned], dataset: TokenizedDataset, builder: BatchBuilder) {
+        shipped[split, default: []].formUnion(samples.map(\.sample))
+        var chunk = Chunk(split: split, dataset: dataset, builder: builder)
         var bytes = 0
-        for (sample, owner) in samples {
-            guard let pieces = inventory.pieces(split, sample, for: owner) else {
+        for owned in samples {
+            let size = byteCount(owned.sample, builder)
+            if bytes + size > chunkBytes, !chunk.samples.isEmpty {
+                queue.append(chunk)
+                (chunk.samples, bytes) = ([], 0)
+            }
+            chunk.samples.append(owned)
+            bytes += size
+        }
+        if !chunk.samples.isEmpty { queue.append(chunk) }
+    }
+
+    /// Takes everything as far as it gets without waiting.
+    func advance() throws {
+        for shipment in shipments {
+            // Exchanges begin in the same order on all ranks: none before the one that was shipped before it.
+            if case .read(let ticket) = shipment.progress, !ticket.isDone { break }
+            if case .read = shipment.progress { try exchange(shipment) }
+            if case .exchanged(let request) = shipment.progress, try request.test() { write(shipment) }
+        }
+        while case .written(let ticket)? = shipments.first?.progress, ticket.isDone { close() }
+        while shipments.count < Self.depth, let chunk = queue.popFirst() { begin(chunk) }
+    }
+
+    /// Returns when everything is at its place; throws what any rank's disk answered. Collective over the world.
+    func finish() throws {
+        try advance()
+        while let oldest = shipments.first {
+            switch oldest.progress! {
+            case .read: try exchange(oldest)
+            case .exchanged(let request):
+                try request.wait()
+                write(oldest)
+            case .written: close()
+            }
+            try advance()
+        }
+        try channel.world.agree { if let failure { throw failure } }
+    }
+
+    // MARK: The way of a shipment
+
+    /// Reads this rank's part of a chunk.
+    private func begin(_ chunk: Chunk) {
+        let parcels = chunk.samples.map { sample, owner in
+            guard let pieces = inventory.pieces(chunk.split, sample, for: owner) else {
                 preconditionFailure("sample \(sample) is not in any cache file")
             }
-            chunk.append(
-                Parcel(
-                    sample: sample, owner: owner,
-                    pieces: pieces.map { ($0, inventory.reader(of: $0, for: owner)) }))
-            bytes += byteCount(sample, target.shape, builder)
-            guard bytes >= chunkBytes else { continue }
-            received += try move(chunk, split, dataset, builder, world)
-            (chunk, bytes) = ([], 0)
+            return Parcel(
+                sample: sample, owner: owner,
+                pieces: pieces.map { ($0, inventory.reader(of: $0, for: owner)) })
         }
-        return chunk.isEmpty ? received : received + (try move(chunk, split, dataset, builder, world))
-    }
-
-    /// Bytes to move at a time, such that a rank that sends and receives all of a chunk, and puts it together, keeps to its
-    /// budget. A chunk has one sample at least. Collective over the world.
-    private func chunkBytes(_ world: borrowing Communicator) throws -> Int {
-        let sharing = world.hosts.filter { $0 == world.hosts[world.rank] }.count
-        let free = try world.agree { try HostResources.current().availableMemoryBytes } / sharing
-        let room = min(ledger.headroom / 3, free / 8, Self.mostChunkBytes)
-        return -Int(try world.allReduceMax(Int64(-room)))
+        let (outgoing, incoming) = counts(parcels, chunk.builder)
+        let shipment = Shipment(chunk, parcels, outgoing: outgoing, incoming: incoming, ledger: ledger)
+        shipment.progress = .read(read(shipment))
+        shipments.append(shipment)
     }
 
     private func byteCount(_ sample: Int, _ shape: CacheShape, _ builder: BatchBuilder) -> Int {
         shape.floatCount { builder.tokenCount(sample, $0) } * target.precision.byteCount
     }
 
-    private func move(
-        _ chunk: [Parcel], _ split: Split, _ dataset: TokenizedDataset, _ builder: BatchBuilder,
-        _ world: borrowing Communicator
-    ) throws -> Int {
-        let me = world.rank
-        // Messages by rank, and in each the chunk's samples in order.
-        var outgoing = [Int](repeating: 0, count: world.size)
-        var incoming = [Int](repeating: 0, count: world.size)
-        for parcel in chunk {
+    /// Bytes that this rank sends to each and gets from each.
+    private func counts(_ parcels: [Parcel], _ builder: BatchBuilder) -> (outgoing: [Int], incoming: [Int]) {
+        var outgoing = [Int](repeating: 0, count: channel.world.size)
+        var incoming = [Int](repeating: 0, count: channel.world.size)
+        for parcel in parcels {
             for (file, reader) in parcel.pieces {
                 let bytes = byteCount(parcel.sample, inventory.files[file].shape, builder)
-                if reader == me { outgoing[parcel.owner] += bytes }
-                if parcel.owner == me { incoming[reader] += bytes }
+                if reader == rank { outgoing[parcel.owner] += bytes }
+                if parcel.owner == rank { incoming[reader] += bytes }
             }
         }
-        let sent = FloatMessage(byteCount: outgoing.reduce(0, +), ledger: ledger)
-        let got = FloatMessage(byteCount: incoming.reduce(0, +), ledger: ledger)
-        try world.agree { try fill(sent, outgoing, chunk, split, builder, me) }
-        try withExtendedLifetime((sent, got)) {
-            try world.allToAll(
-                from: UnsafeRawBufferPointer(sent.bytes), counts: outgoing, offsets: Self.starts(outgoing),
-                into: got.bytes, counts: incoming, offsets: Self.starts(incoming))
-        }
-        try world.agree { try store(got, incoming, chunk, split, dataset, builder, me) }
-        return incoming.reduce(0, +) - incoming[me]
+        return (outgoing.map(Self.withVerdict), incoming.map(Self.withVerdict))
     }
 
-    /// Reads this rank's part of the chunk into the outgoing messages.
-    private func fill(
-        _ message: FloatMessage, _ counts: [Int], _ chunk: [Parcel], _ split: Split, _ builder: BatchBuilder,
-        _ me: Int
-    ) throws {
-        var cursors = Self.starts(counts)
+    /// A message ends with a byte that says whether its sender could read all of it.
+    private static func withVerdict(_ bytes: Int) -> Int { bytes == 0 ? 0 : bytes + 1 }
+
+    /// Reads this rank's part into the outgoing messages.
+    private func read(_ shipment: Shipment) -> IOThread.Ticket {
+        var cursors = Self.starts(shipment.outgoing)
         var reads: [(file: ActivationCacheFile, sample: Int, places: [Int])] = []
-        for parcel in chunk {
-            for (file, reader) in parcel.pieces where reader == me {
-                let source = sources[inventory.files[file].position(on: me)!]
+        for parcel in shipment.parcels {
+            for (file, reader) in parcel.pieces where reader == rank {
+                let source = sources[inventory.files[file].position(on: rank)!]
                 let places = source.shape.stacks.map { stack in
                     defer {
                         cursors[parcel.owner] +=
-                            builder.tokenCount(parcel.sample, stack.stack) * source.shape.rowCount(stack)
-                            * source.precision.byteCount
+                            shipment.chunk.builder.tokenCount(parcel.sample, stack.stack)
+                            * source.shape.rowCount(stack) * source.precision.byteCount
                     }
                     return cursors[parcel.owner]
                 }
                 reads.append((source, parcel.sample, places))
             }
         }
-        let base = Base(pointer: UnsafeMutableRawPointer(message.storage.pointer))
-        try thread.run { [reads] in
+        let base = Base(pointer: UnsafeMutableRawPointer(shipment.sent!.storage.pointer))
+        let (split, isRead) = (shipment.chunk.split, !isSpoiled)
+        return thread.enqueue { [reads] in
+            guard isRead else { return }
             for (file, sample, places) in reads {
                 try file.readStored(split, sample: sample, into: places.map { base.pointer + $0 })
             }
         }
     }
 
+    /// Starts the exchange of what was read. A rank whose disk has failed takes part: the others wait for it.
+    private func exchange(_ shipment: Shipment) throws {
+        if case .read(let ticket) = shipment.progress {
+            settle(ticket)
+        }
+        for end in Self.ends(shipment.outgoing) { shipment.sent!.bytes[end - 1] = isSpoiled ? 0 : 1 }
+        shipment.progress = .exchanged(
+            try channel.exchanges.immediateAllToAll(
+                from: shipment.sent!, counts: shipment.outgoing, offsets: Self.starts(shipment.outgoing),
+                into: shipment.got!, counts: shipment.incoming, offsets: Self.starts(shipment.incoming)))
+    }
+
     /// Puts the layers of each owned sample together and appends them to the target.
-    private func store(
-        _ message: FloatMessage, _ counts: [Int], _ chunk: [Parcel], _ split: Split,
-        _ dataset: TokenizedDataset, _ builder: BatchBuilder, _ me: Int
-    ) throws {
-        let complete = target.shape
+    private func write(_ shipment: Shipment) {
+        receivedBytes += shipment.incoming.enumerated().reduce(0) {
+            $0 + ($1.offset == rank ? 0 : $1.element)
+        }
+        shipment.sent = nil
+        if Self.ends(shipment.incoming).contains(where: { shipment.got!.bytes[$0 - 1] == 0 }) {
+            isSpoiled = true
+        }
+        let owned = shipment.parcels.filter { $0.owner == rank }
+        let buffers = isSpoiled ? [] : assembled(owned, shipment)
+        shipment.got = nil
+        let (shape, builder) = (target.shape, shipment.chunk.builder)
+        let rows = owned.map { parcel in
+            shipment.chunk.dataset.cacheRow(
+                parcel.sample,
+                tokenCounts: shape.stacks.map { builder.tokenCount(parcel.sample, $0.stack) })
+        }
+        let (split, isWritten) = (shipment.chunk.split, !isSpoiled)
+        shipment.progress = .written(
+            thread.enqueue { [target] in
+                if isWritten { try target.append(split, rows, buffers) }
+            })
+    }
+
+    /// For each stack of the target the rows of all these samples, [tokens, layers, hidden].
+    private func assembled(_ owned: [Parcel], _ shipment: Shipment) -> [StoredNumbers] {
+        let (complete, builder) = (target.shape, shipment.chunk.builder)
         let width = target.precision.byteCount
-        var cursors = Self.starts(counts)
-        let owned = chunk.filter { $0.owner == me }
+        var cursors = Self.starts(shipment.incoming)
         let sizes = complete.stacks.map { stack in
             owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) } * complete.rowCount(stack)
         }
-        let bytes = sizes.reduce(0, +) * width
-        ledger.register(bytes, .cache)
-        defer { ledger.release(bytes, .cache) }
+        shipment.writtenBytes = sizes.reduce(0, +) * width
+        ledger.register(shipment.writtenBytes, .cache)
         var buffers = sizes.map { StoredNumbers(repeatingZero: $0, target.precision) }
         var starts = [Int](repeating: 0, count: buffers.count)
-        let source = UnsafeRawPointer(message.storage.pointer)
+        let source = UnsafeRawPointer(shipment.got!.storage.pointer)
         for parcel in owned {
             for (file, reader) in parcel.pieces {
                 let shape = inventory.files[file].shape
@@ -187,12 +357,28 @@ struct Redistribution {
                     builder.tokenCount(parcel.sample, stack.stack) * complete.rowCount(stack) * width
             }
         }
-        let rows = owned.map { parcel in
-            dataset.cacheRow(
-                parcel.sample,
-                tokenCounts: complete.stacks.map { builder.tokenCount(parcel.sample, $0.stack) })
+        return buffers
+    }
+
+    /// Forgets the oldest shipment, which is written.
+    private func close() {
+        let shipment = shipments.removeFirst()
+        guard case .written(let ticket) = shipment.progress else { return }
+        settle(ticket)
+        ledger.release(shipment.writtenBytes, .cache)
+    }
+
+    /// Waits for the disk and keeps what it answers.
+    private func settle(_ ticket: IOThread.Ticket) {
+        do { try ticket.wait() } catch {
+            failure = failure ?? error
+            isSpoiled = true
         }
-        try thread.run { [target, buffers] in try target.append(split, rows, buffers) }
+    }
+
+    /// Where each message that is not empty ends.
+    private static func ends(_ counts: [Int]) -> [Int] {
+        zip(starts(counts), counts).compactMap { $1 == 0 ? nil : $0 + $1 }
     }
 
     private static func starts(_ counts: [Int]) -> [Int] {

@@ -26,6 +26,12 @@ extension Experiment {
         parallelism = try root.optional("parallelism").map(Parallelism.init) ?? Parallelism()
         device = try root.optional("device").map(Device.init) ?? Device()
         cache = try root.optional("cache").map { [technique] in try Cache($0, technique) } ?? Cache(technique)
+        if parallelism.schedule == .streaming, !cache.isEnabled {
+            throw try root.required("parallelism").object().required("schedule").failure(
+                expected:
+                    "\"1f1b\" \(technique.isCacheable ? "without a cache" : "with technique \"\(technique.kind)\"")"
+                    + ": streaming trains every epoch from the cache")
+        }
         let fileName = reader.file.split(separator: "/").last.map(String.init) ?? "experiment"
         name = try root.optional("name")?.string() ?? String(fileName.prefix { $0 != "." })
         output = try Output(root.optional("output"), name: name)
@@ -109,9 +115,14 @@ extension Experiment.Training {
 
 extension Experiment.Parallelism {
     fileprivate init(_ reader: JSONReader) throws {
-        let object = try reader.object(keys: ["system", "plan", "planner", "profile", "wait_limit_seconds"])
+        let object = try reader.object(keys: [
+            "system", "plan", "planner", "profile", "schedule", "wait_limit_seconds",
+        ])
         if let value = object.optional("system") {
             system = System(rawValue: try value.choice(System.allCases.map(\.rawValue)))!
+        }
+        if let value = object.optional("schedule") {
+            schedule = Schedule(rawValue: try value.choice(Schedule.allCases.map(\.rawValue)))!
         }
         if let value = object.optional("wait_limit_seconds") { waitLimit = try value.number(in: 0.001...1e9) }
         if let value = object.optional("planner") {
@@ -152,7 +163,9 @@ extension Experiment.Cache {
     fileprivate init(_ technique: any TuningTechnique) { isEnabled = technique.isCacheable }
 
     fileprivate init(_ reader: JSONReader, _ technique: any TuningTechnique) throws {
-        let object = try reader.object(keys: ["enabled", "directory", "precision", "budget_bytes", "keep"])
+        let object = try reader.object(keys: [
+            "enabled", "directory", "precision", "budget_bytes", "keep", "moves_early",
+        ])
         isEnabled = try object.optional("enabled")?.bool() ?? technique.isCacheable
         directory = try object.optional("directory")?.string()
         if let value = object.optional("precision") {
@@ -160,6 +173,7 @@ extension Experiment.Cache {
         }
         budget = try object.optional("budget_bytes").map { try ByteBudget($0) }
         if let value = object.optional("keep") { keep = try value.bool() }
+        if let value = object.optional("moves_early") { movesEarly = try value.bool() }
         for key in ["enabled", "keep"] where !technique.isCacheable {
             guard let value = object.optional(key), try value.bool() else { continue }
             throw value.failure(

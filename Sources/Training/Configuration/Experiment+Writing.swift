@@ -22,6 +22,7 @@ extension Experiment {
                     ("plan", parallelism.plan?.value ?? .null),
                     ("planner", .string(parallelism.planner.rawValue)),
                     ("profile", parallelism.profile.map(JSONValue.string) ?? .null),
+                    ("schedule", .string(parallelism.schedule.rawValue)),
                     ("wait_limit_seconds", JSONValue(parallelism.waitLimit)),
                 ])
             ),
@@ -39,6 +40,7 @@ extension Experiment {
                     ("directory", cache.directory.map(JSONValue.string) ?? .null),
                     ("precision", .string(cache.precision.rawValue)),
                     ("budget_bytes", cache.budget?.json ?? .null), ("keep", .bool(cache.keep)),
+                    ("moves_early", .bool(cache.movesEarly)),
                 ])
             ),
             (

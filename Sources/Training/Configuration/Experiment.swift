@@ -48,6 +48,14 @@ public struct Experiment: Sendable {
         /// For `plan`: what `plan.json` holds, with its place for errors.
         public var plan: JSONReader?
         public var planner = PlannerKind.exact
+        /// In which order mini-batches pass through the stages.
+        public enum Schedule: String, Sendable, CaseIterable {
+            /// Forward and backward of the first epoch in turn, one mini-batch after the other.
+            case oneForwardOneBackward = "1f1b"
+            /// The frozen backbone over all samples first, without a gap; then every epoch from the cache.
+            case streaming
+        }
+        public var schedule = Schedule.oneForwardOneBackward
         /// A `profile.json` to plan from; nil measures.
         public var profile: String?
         /// Seconds that a rank waits for others before that is an error.
@@ -68,6 +76,8 @@ public struct Experiment: Sendable {
         /// Bytes of disk that the files of a rank may take; nil for what is free.
         public var budget: ByteBudget?
         public var keep = false
+        /// Whether activations move to the ranks that train on them while the first epoch still computes.
+        public var movesEarly = true
     }
 
     public struct Output: Sendable {
@@ -98,7 +108,7 @@ public struct Experiment: Sendable {
         let size = training.miniBatchSize
         let stepsPerEpoch = sampleCount.map { ($0 + size - 1) / size } ?? 1
         return cache.isEnabled && technique.isCacheable
-            && (cache.keep
+            && (cache.keep || parallelism.schedule == .streaming
                 || training.epochs > 1 && training.maximumSteps ?? .max > stepsPerEpoch)
     }
 

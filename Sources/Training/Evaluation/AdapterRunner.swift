@@ -40,7 +40,7 @@ public final class AdapterRunner {
             throw Failure.configuration("task.validation: expected a file to evaluate on, found null").shared
         }
         let predictions = try pipeline.predict(
-            dataset, writes: session.validatesByWriting, recorder: nil, maximumLength: maximumLength)
+            dataset, writes: session.validatesByWriting, filling: nil, maximumLength: maximumLength)
         var result: (metrics: Metrics, samples: Int)?
         try session.world.agree {
             guard let predictions, let task = session.task else { return }
@@ -69,7 +69,7 @@ public final class AdapterRunner {
         let dataset = try TokenizedDataset(serialized: bytes)
         guard
             let predictions = try pipeline.predict(
-                dataset, writes: writesText, decoding: decoding, recorder: nil,
+                dataset, writes: writesText, decoding: decoding, filling: nil,
                 maximumLength: maximumLength, onToken: onText.map(stream))
         else { return [] }
         return try rows.enumerated().map { index, row in

@@ -127,11 +127,12 @@ struct Generator {
         let receives = isWhole ? !placement.isFirstStage : exchange.receivesDecoderStates
         let sends = isWhole ? !placement.isLastStage : exchange.sendsDecoderStates
         try exchange.begin(
-            samples: samples,
+            MicroBatchSequence([samples], placement),
             tokenCount: { sample, stack in
                 if stack == .encoder { return builder.inputCount(sample) }
                 return isBeginning && continues ? builder.inputCount(sample) : 1
-            }, forward: receives ? [microBatch] : [], backward: [], movesMemory: isBeginning)
+            }, forward: receives ? [microBatch] : [], backward: [],
+            payload: isBeginning ? .all : .withoutMemory)
         var input = receives ? try exchange.receiveForward(microBatch) : nil
         if !isWhole, let memory = first {
             // The encoder's results stay where they first arrived; the blocks keep what they made of them.

@@ -134,10 +134,10 @@ final class RunContext {
 
     /// Tells the progress line what lies ahead.
     ///
-    /// - Parameter isCached: whether all epochs but the first run from the cache.
-    func expect(isCached: Bool) {
+    /// - Parameter cachedFrom: the first epoch that runs from the cache; nil where none does.
+    func expect(cachedFrom first: Int?) {
         let completed = resumed?.checkpoint.step ?? 0
-        let pipelineEnd = isCached ? min(stepsPerEpoch, plannedSteps) : plannedSteps
+        let pipelineEnd = first.map { min(($0 - 1) * stepsPerEpoch, plannedSteps) } ?? plannedSteps
         let pipelineSteps = max(0, pipelineEnd - completed)
         reporter.expect(
             pipelineSteps: pipelineSteps, cachedSteps: plannedSteps - completed - pipelineSteps,
@@ -172,21 +172,44 @@ final class RunContext {
         defer { messageProgress?.pause() }
         try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch) {
             try pipeline.trainEpoch(
-                epoch, train, state, recorder: cache?.recorder(.train, train), reporter: reporter,
+                epoch, train, state, filling: cache?.filling(.train, train), reporter: reporter,
                 checkpoint: StepCheckpoint(isDue: checkpoints.isDue) { [unowned self] in
                     try saveCheckpoint(pipeline, state, epochIsClosed: false)
                 })
         }
-        let (seconds, share) = try session.communicationShare(since: start)
-        try reporter.epoch(epoch, phase: .pipeline, seconds: seconds, communicationShare: share)
+        try reporter.epoch(epoch, phase: .pipeline, try session.elapsed(since: start))
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
         let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
             try pipeline.predict(
                 validation, writes: session.validatesByWriting,
-                recorder: cache?.recorder(.validation, validation), maximumLength: generationLength)
+                filling: cache?.filling(.validation, validation), maximumLength: generationLength)
         }
         return try evaluate(predictions, validation, epoch, since: evaluationStart)
+    }
+
+    /// Runs mini-batches of each split through the backbone, so that all epochs can run from the cache. Collective over the
+    /// world.
+    func streamActivations(
+        _ pipeline: PipelinePhase, _ passing: [Split: [[Int]]], into cache: CacheStore
+    ) throws {
+        let start = session.moment
+        messageProgress?.resume()
+        defer { messageProgress?.pause() }
+        let total = passing.values.joined().reduce(0) { $0 + $1.count }
+        var done = 0
+        for (split, dataset) in [(Split.train, session.train), (.validation, session.validation)] {
+            guard let dataset, let miniBatches = passing[split] else { continue }
+            try session.trace.measureAlways("\(split.rawValue) activations", .forward) {
+                try pipeline.record(
+                    miniBatches, of: dataset, filling: cache.filling(split, dataset)
+                ) { [reporter] index in
+                    done += miniBatches[index - 1].count
+                    reporter.activations(done, of: total, seconds: session.moment.seconds - start.seconds)
+                }
+            }
+        }
+        try reporter.activations(total, try session.elapsed(since: start))
     }
 
     /// Trains an epoch from the cache, as far as it is not behind the run, and evaluates. Collective over the world.
@@ -201,9 +224,8 @@ final class RunContext {
         let start = session.moment
         session.ledger.activity = "epoch \(epoch) from the cache"
         let waited = try session.trace.measureAlways("epoch \(epoch)", .epoch, epoch: epoch, training)
-        let (seconds, share) = try session.communicationShare(since: start)
         try reporter.epoch(
-            epoch, phase: .cached, seconds: seconds, communicationShare: share, waitedForDisk: waited)
+            epoch, phase: .cached, try session.elapsed(since: start), waitedForDisk: waited)
         guard let validation = session.validation else { return nil }
         let evaluationStart = MonotonicClock.seconds
         let predictions = try session.trace.measureAlways("evaluation", .evaluation, epoch: epoch) {
@@ -223,6 +245,33 @@ final class RunContext {
             let resident = store.resident[split]
             return (split, dataset, owned(miniBatches).filter { resident?.contains($0.sample) ?? true })
         }
+    }
+
+    /// The mini-batches of each split that a cache keeps which the stages have still to compute, in their order.
+    func passing(_ store: CacheStore, _ state: TrainingState) -> [Split: [[Int]]] {
+        var passing: [Split: [[Int]]] = [:]
+        let resident = extent?.residentSteps ?? stepsPerEpoch
+        passing[.train] = Array(session.remainingMiniBatches(train, epoch: 1, state).prefix(resident))
+        if let validation = session.validation, store.keeps(.validation) {
+            passing[.validation] = session.order(sampleCount: validation.count, isShuffled: false)
+                .miniBatches(epoch: 1)
+        }
+        return passing
+    }
+
+    /// Bytes that this rank has left beside what its part of the plan takes. Not collective.
+    func spareBytes() throws -> Int {
+        let (rank, hosts) = (session.world.rank, session.world.hosts)
+        let sharing = hosts.filter { $0 == hosts[rank] }.count
+        // An eighth: the plan was made for what was free, and others may want of it too.
+        let free = try HostResources.current().availableMemoryBytes / (8 * sharing)
+        guard let budget = session.memoryBudget else { return free }
+        guard let place = Placement(choice.plan, rank: rank) else {
+            return min(free, session.ledger.headroom)
+        }
+        // What an own plan takes is not known beforehand.
+        guard let stage = choice.plan.predicted?.stages[place.stageIndex] else { return 0 }
+        return max(0, min(free, budget - stage.memoryBytes[place.position]))
     }
 
     /// The samples of mini-batches, with the rank that owns each.

@@ -62,9 +62,13 @@ struct RunHeader {
             reporter.note("warning: \(shortage)")
         }
         if let predicted = choice.plan.predicted {
+            let step = Format.duration(predicted.meanStepSeconds ?? predicted.stepSeconds)
+            // What a planner compares is the time of a step through all stages.
+            let isStreaming = session.experiment.parallelism.schedule == .streaming
             reporter.note(
                 "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "
-                    + "\(choice.plan.microBatchSize); predicted \(Format.duration(predicted.meanStepSeconds ?? predicted.stepSeconds)) a step with the backbone"
+                    + "\(choice.plan.microBatchSize); predicted \(step) a step with the backbone"
+                    + (isStreaming ? " if it did not stream" : "")
             )
         }
         guard isNew else { return }

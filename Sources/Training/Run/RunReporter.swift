@@ -104,6 +104,23 @@ public final class RunReporter {
             ])
     }
 
+    /// Tells how many samples the backbone has behind it, of those that pass through it without training.
+    func activations(_ done: Int, of total: Int, seconds: Double) {
+        progress?.update(
+            "activations  \(done)/\(total) samples  \(Format.rate(Double(done) / seconds, "samples"))  "
+                + "peak \(Format.bytes(peakBytes()))  ETA "
+                + Format.duration(seconds / Double(done) * Double(total - done)))
+    }
+
+    /// Closes the backbone's pass over the samples.
+    func activations(_ samples: Int, _ time: PhaseTime) throws {
+        progress?.finish()
+        note(
+            "activations of \(samples) samples in \(Format.duration(time.seconds)), "
+                + "\(Format.percent(time.communicationShare)) in communication")
+        try event("activations", [("samples", JSONValue(samples))] + time.fields)
+    }
+
     /// Closes a step.
     ///
     /// - Parameter communicationSeconds: how much of its time this rank spent on messages.
@@ -141,10 +158,9 @@ public final class RunReporter {
 
     /// Closes an epoch.
     ///
-    /// - Parameters: `communicationShare` is the share of its time that went into messages, the mean over all ranks;
-    ///   `waitedForDisk` is how many seconds rank 0 waited for its cache file.
+    /// - Parameter waitedForDisk: how many seconds rank 0 waited for its cache file.
     func epoch(
-        _ epoch: Int, phase: Phase, seconds: Double, communicationShare: Double, waitedForDisk: Double? = nil
+        _ epoch: Int, phase: Phase, _ time: PhaseTime, waitedForDisk: Double? = nil
     ) throws {
         let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
         guard log != nil else { return }
@@ -152,15 +168,14 @@ public final class RunReporter {
         progress?.finish()
         note(
             "epoch \(epoch) (\(phase == .pipeline ? "with the backbone" : "from the cache")): "
-                + "loss \(Format.fixed(loss, 4)) in \(Format.duration(seconds)), "
-                + "\(Format.percent(communicationShare)) in communication")
+                + "loss \(Format.fixed(loss, 4)) in \(Format.duration(time.seconds)), "
+                + "\(Format.percent(time.communicationShare)) in communication")
         try event(
             "epoch",
             [
                 ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)),
                 ("train_loss", JSONValue(loss)),
-                ("seconds", JSONValue(seconds)), ("communication_share", JSONValue(communicationShare)),
-            ] + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
+            ] + time.fields + (waitedForDisk.map { [("disk_wait_seconds", JSONValue($0))] } ?? []))
     }
 
     func evaluation(_ epoch: Int, _ metrics: Metrics, samples: Int, seconds: Double) throws {

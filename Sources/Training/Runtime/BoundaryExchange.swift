@@ -5,13 +5,30 @@ import Reporting
 import Support
 import TensorCore
 
-/// Moves hidden states to the next stage and gradients back, for one mini-batch at a time.
+/// Moves hidden states to the next stage and gradients back, for some mini-batches at a time.
 ///
 /// Stage groups may have different sizes and shares: a rank sends to each neighbour exactly the rows that both take.
 /// Sends never block and own their buffers; receives are posted ahead of their use. Every rank knows all lengths, so
 /// no sizes travel.
 final class BoundaryExchange {
     enum Direction: Int { case forward, backward }
+
+    /// What of the state crosses.
+    enum Payload {
+        case all
+        /// The frozen backbone's states alone: the side network does not run.
+        case backbone
+        /// Without the encoder's results, which the stages keep from an earlier pass: in generation.
+        case withoutMemory
+
+        func includes(_ part: StatePart) -> Bool {
+            switch self {
+            case .all: true
+            case .backbone: part.lane == .backbone
+            case .withoutMemory: !part.isMemory
+            }
+        }
+    }
 
     private let placement: Placement
     private let communicator: PipelineCommunicator
@@ -21,9 +38,9 @@ final class BoundaryExchange {
     private let incoming: BoundaryDescription?
     private let outgoing: BoundaryDescription?
 
-    private var samples: [Int] = []
+    private var sequence: MicroBatchSequence
     private var tokenCount: (Int, StackKind) -> Int = { _, _ in 0 }
-    private var movesMemory = true
+    private var payload = Payload.all
     /// Requests of each send that may still be on its way, the oldest first.
     private var sends: [[Request]] = []
     private var queues: [Direction: ReceiveQueue] = [:]
@@ -34,6 +51,7 @@ final class BoundaryExchange {
     ) throws {
         self.trace = trace
         self.placement = placement
+        sequence = MicroBatchSequence([], placement)
         self.communicator = communicator
         self.ledger = ledger
         let layers = placement.stage.layers
@@ -50,21 +68,20 @@ final class BoundaryExchange {
     /// Whether the boundary to the stage before does.
     var receivesDecoderStates: Bool { incoming.map { $0.stack == .decoder } ?? false }
 
-    /// Starts a mini-batch.
+    /// Starts some mini-batches, once those before are through.
     ///
     /// - Parameters:
-    ///   - samples: by slot.
+    ///   - sequence: their micro-batches.
     ///   - tokenCount: how many tokens of a sample a stack computes.
     ///   - forward: the micro-batches that will be received from the stage before, in that order.
     ///   - backward: those whose gradients will be received from the stage after.
-    ///   - movesMemory: off when the stages keep the encoder's results from an earlier pass, in generation.
     func begin(
-        samples: [Int], tokenCount: @escaping (Int, StackKind) -> Int, forward: [Int], backward: [Int],
-        movesMemory: Bool = true
+        _ sequence: MicroBatchSequence, tokenCount: @escaping (Int, StackKind) -> Int, forward: [Int],
+        backward: [Int], payload: Payload = .all
     ) throws {
-        self.samples = samples
+        self.sequence = sequence
         self.tokenCount = tokenCount
-        self.movesMemory = movesMemory
+        self.payload = payload
         queues = [.forward: ReceiveQueue(pending: forward), .backward: ReceiveQueue(pending: backward)]
         for direction in [Direction.forward, .backward] { try post(direction) }
     }
@@ -136,13 +153,10 @@ final class BoundaryExchange {
         {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)
-            let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
             let payload = self.parts(direction, of: boundary)
             var parts: [PostedReceive] = []
-            for (rank, common) in placement.overlaps(
-                slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
-            {
-                let message = FloatMessage(count: floatCount(payload, common), ledger: ledger)
+            for (rank, common) in sequence.overlaps(microBatch, stage: neighbour) {
+                let message = FloatMessage(count: floatCount(payload, microBatch, common), ledger: ledger)
                 let request = try communicator.world.immediateReceive(
                     into: message, from: rank, tag: direction.rawValue)
                 parts.append(PostedReceive(rank: rank, request: request, message: message, slots: common))
@@ -157,8 +171,7 @@ final class BoundaryExchange {
         let posted = queues[direction]!.posted.removeFirst()
         precondition(posted.microBatch == microBatch, "receives are taken in the order of the schedule")
         let payload = parts(direction, of: boundary)
-        let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
-        let total = rows(payload, slots)
+        let total = rows(payload, microBatch, sequence.slots(microBatch))
         let tensors = zip(payload, total).map {
             Tensor(rows: $1, columns: $0.columns, category: .activations, ledger: ledger)
         }
@@ -168,7 +181,7 @@ final class BoundaryExchange {
                 try part.request.wait()
             }
             var source = part.message.storage.pointer
-            for (index, count) in rows(payload, part.slots).enumerated() {
+            for (index, count) in rows(payload, microBatch, part.slots).enumerated() {
                 let columns = payload[index].columns
                 (tensors[index].pointer + filled[index] * columns).update(
                     from: source, count: count * columns)
@@ -190,17 +203,15 @@ final class BoundaryExchange {
         precondition(tensors.count == payload.count)
         guard !payload.isEmpty else { return }
         let neighbour = placement.stageIndex + (direction == .forward ? 1 : -1)
-        let slots = placement.slots(microBatch: microBatch, sampleCount: samples.count)
+        let slots = sequence.slots(microBatch)
         var requests: [Request] = []
-        for (rank, common) in placement.overlaps(
-            slots, stage: neighbour, microBatch: microBatch, sampleCount: samples.count)
-        {
-            let floatCount = floatCount(payload, common)
+        for (rank, common) in sequence.overlaps(microBatch, stage: neighbour) {
+            let floatCount = floatCount(payload, microBatch, common)
             try trace.measure("to \(rank)", .transfer, peer: rank, bytes: floatCount * 4) {
                 let message = FloatMessage(count: floatCount, ledger: ledger)
-                let skipped = rows(payload, slots.lowerBound..<common.lowerBound)
+                let skipped = rows(payload, microBatch, slots.lowerBound..<common.lowerBound)
                 var target = message.storage.pointer
-                for (index, count) in rows(payload, common).enumerated() {
+                for (index, count) in rows(payload, microBatch, common).enumerated() {
                     let columns = payload[index].columns
                     target.update(
                         from: tensors[index].pointer + skipped[index] * columns, count: count * columns)
@@ -216,19 +227,18 @@ final class BoundaryExchange {
 
     // MARK: What crosses
 
-    /// The parts that cross in a direction; encoder results only when they are moved.
+    /// The parts that cross in a direction.
     private func parts(_ direction: Direction, of boundary: BoundaryDescription) -> [StatePart] {
-        (direction == .forward ? boundary.forward : boundary.backward).filter { movesMemory || !$0.isMemory }
+        (direction == .forward ? boundary.forward : boundary.backward).filter(payload.includes)
     }
 
-    /// Rows of each part for some slots.
-    private func rows(_ parts: [StatePart], _ slots: Range<Int>) -> [Int] {
-        parts.map { part in
-            samples[slots].reduce(0) { $0 + tokenCount($1, part.stack) }
-        }
+    /// Rows of each part for some slots of a micro-batch's mini-batch.
+    private func rows(_ parts: [StatePart], _ microBatch: Int, _ slots: Range<Int>) -> [Int] {
+        let samples = sequence.samples(microBatch, slots)
+        return parts.map { part in samples.reduce(0) { $0 + tokenCount($1, part.stack) } }
     }
 
-    private func floatCount(_ parts: [StatePart], _ slots: Range<Int>) -> Int {
-        zip(parts, rows(parts, slots)).reduce(0) { $0 + $1.0.columns * $1.1 }
+    private func floatCount(_ parts: [StatePart], _ microBatch: Int, _ slots: Range<Int>) -> Int {
+        zip(parts, rows(parts, microBatch, slots)).reduce(0) { $0 + $1.0.columns * $1.1 }
     }
 }

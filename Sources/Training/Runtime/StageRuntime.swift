@@ -30,6 +30,8 @@ final class StageRuntime {
         var state: HiddenState?
         /// Where backward begins; nil when the forward will run again first.
         var roots: Roots?
+        /// Whether backward follows.
+        var comesBack = true
     }
 
     /// Where backward begins: at the loss on the last stage, at what was sent and gets gradients on the others.
@@ -43,6 +45,8 @@ final class StageRuntime {
     private let exchange: BoundaryExchange
     private let trace: TraceRecorder
     private var inFlight: [Int: InFlight] = [:]
+    /// Is called between any two actions, for what goes on beside them.
+    var betweenActions: () throws -> Void = {}
 
     init(
         _ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange, trace: TraceRecorder
@@ -66,13 +70,14 @@ final class StageRuntime {
         let actions = Schedule.oneForwardOneBackward(
             stage: placement.stageIndex, stageCount: placement.plan.stages.count,
             microBatchCount: placement.plan.microBatchCount)
+        let sequence = MicroBatchSequence([samples], placement)
         let weight = 1 / Float(builder.termCount(samples))
         var result = Result()
-        try run(actions, samples, builder) { action in
+        try run(actions, sequence, builder) { action in
             switch action {
             case .forward(let m):
-                try forward(
-                    m, samples, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
+                forward(
+                    m, sequence, builder, weight: weight, dropout: dropout, recorder: recorder, &result)
             case .backward(let m): backward(m, weight: weight)
             default: break
             }
@@ -85,34 +90,78 @@ final class StageRuntime {
         samples: [Int], builder: BatchBuilder, recorder: ActivationRecorder?,
         _ body: (MicroBatch, HiddenState) throws -> Void
     ) throws {
-        let actions = Schedule.forwardOnly(
-            stage: placement.stageIndex, stageCount: placement.plan.stages.count,
-            microBatchCount: placement.plan.microBatchCount)
+        let sequence = MicroBatchSequence([samples], placement)
         var result = Result()
         try ledger.withoutRecording {
-            try run(actions, samples, builder) { action in
+            try run(forwardActions(sequence), sequence, builder) { action in
                 guard case .forward(let m) = action else { return }
-                try forward(m, samples, builder, weight: nil, dropout: nil, recorder: recorder, &result)
+                forward(m, sequence, builder, weight: nil, dropout: nil, recorder: recorder, &result)
                 if placement.isLastStage, let flight = inFlight.removeValue(forKey: m) {
                     try body(flight.batch, flight.state!)
                 }
             }
         }
-        inFlight = [:]
+    }
+
+    /// Runs the frozen backbone alone over mini-batches, for the sake of its activations. It waits for no optimizer, so
+    /// all of them follow upon each other without a gap.
+    ///
+    /// - Parameter didPass: is told the number of each mini-batch that this stage has behind it.
+    func record(
+        _ miniBatches: [[Int]], builder: BatchBuilder, recorder: ActivationRecorder?,
+        didPass: (Int) throws -> Void
+    ) throws {
+        let sequence = MicroBatchSequence(miniBatches, placement)
+        try ledger.withoutRecording {
+            try run(forwardActions(sequence), sequence, builder, payload: .backbone) { action in
+                guard case .forward(let m) = action else { return }
+                let input = received.removeValue(forKey: m)
+                let rows = sequence.samples(m)
+                guard !rows.isEmpty else { return }
+                let batch = builder.batch(rows)
+                recorder?.begin(batch)
+                let state = model.forward(
+                    input, batch, runsSide: false,
+                    onActivation: recorder.map { recorder in { recorder.record($0, $1, $2) } })
+                recorder?.end()
+                if !placement.isLastStage {
+                    inFlight[m] = InFlight(batch: batch, state: state, comesBack: false)
+                }
+            } didRun: { action in
+                // Not before its last states have left: whoever is told may wait for the ranks that need them.
+                guard
+                    action
+                        == (placement.isLastStage
+                            ? .forward(action.microBatch!) : .sendForward(action.microBatch!)),
+                    let index = sequence.miniBatchEnding(with: action.microBatch!)
+                else { return }
+                try didPass(index)
+            }
+        }
+    }
+
+    private func forwardActions(_ sequence: MicroBatchSequence) -> [PipelineAction] {
+        Schedule.forwardOnly(
+            stage: placement.stageIndex, stageCount: placement.plan.stages.count,
+            microBatchCount: sequence.count)
     }
 
     private func run(
-        _ actions: [PipelineAction], _ samples: [Int], _ builder: BatchBuilder,
-        compute: (PipelineAction) throws -> Void
+        _ actions: [PipelineAction], _ sequence: MicroBatchSequence, _ builder: BatchBuilder,
+        payload: BoundaryExchange.Payload = .all, compute: (PipelineAction) throws -> Void,
+        didRun: (PipelineAction) throws -> Void = { _ in }
     ) throws {
         try exchange.begin(
-            samples: samples, tokenCount: builder.tokenCount,
+            sequence, tokenCount: builder.tokenCount,
             forward: actions.compactMap { if case .receiveForward(let m) = $0 { m } else { nil } },
-            backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } })
+            backward: actions.compactMap { if case .receiveBackward(let m) = $0 { m } else { nil } },
+            payload: payload)
         // The all-reduce and the optimizer's step are the trainer's, once all stages have arrived.
         for action in actions where action.microBatch != nil {
             ledger.activity = StageActivity(stage: placement.stageIndex, action: action)
             try trace.measure(action) { try run(action, compute: compute) }
+            try didRun(action)
+            try betweenActions()
         }
         try trace.measure("sends", .wait) { try exchange.finish() }
     }
@@ -122,9 +171,10 @@ final class StageRuntime {
         case .receiveForward(let m): received[m] = try exchange.receiveForward(m)
         case .forward, .backward: try compute(action)
         case .sendForward(let m):
-            if let flight = inFlight[m] { try exchange.sendForward(m, flight.state!, flight.batch) }
+            guard let flight = inFlight[m] else { break }
+            try exchange.sendForward(m, flight.state!, flight.batch)
             // What has left and gets no gradient is not needed again.
-            inFlight[m]?.state = nil
+            if flight.comesBack { inFlight[m]!.state = nil } else { inFlight[m] = nil }
         case .receiveBackward(let m): seeds[m] = try exchange.receiveBackward(m)
         case .sendBackward(let m):
             if let gradients = returned.removeValue(forKey: m) {
@@ -156,12 +206,12 @@ final class StageRuntime {
     }
 
     private func forward(
-        _ m: Int, _ samples: [Int], _ builder: BatchBuilder, weight: Float?,
+        _ m: Int, _ sequence: MicroBatchSequence, _ builder: BatchBuilder, weight: Float?,
         dropout: (([Int]) -> DropoutKeys)?,
         recorder: ActivationRecorder?, _ result: inout Result
-    ) throws {
+    ) {
         let input = received.removeValue(forKey: m)
-        let rows = Array(samples[placement.slots(microBatch: m, sampleCount: samples.count)])
+        let rows = sequence.samples(m)
         guard !rows.isEmpty else { return }
         let batch = builder.batch(rows)
         let keys = dropout?(rows)
@@ -176,7 +226,8 @@ final class StageRuntime {
         inFlight[m] = InFlight(
             batch: batch, keys: keys, input: input,
             // Where there is a loss, nobody asks for the state again.
-            state: placement.isLastStage && weight != nil ? nil : state, roots: recomputes ? nil : roots)
+            state: placement.isLastStage && weight != nil ? nil : state, roots: recomputes ? nil : roots,
+            comesBack: weight != nil)
     }
 
     private func backward(_ m: Int, weight: Float) {
