@@ -3,8 +3,8 @@ import Support
 
 /// Operations in which all ranks of the communicator take part, in the same order with matching arguments.
 ///
-/// Each is the library's non-blocking version followed by a limited wait. When a wait throws, the library may still
-/// use the memory given to it: the program must then end.
+/// Each is the library's non-blocking version followed by a limited wait, which of an immediate one is the caller's. When a
+/// wait throws, the library may still use the memory given to it: the program must then end.
 extension Communicator {
     /// Returns when all ranks have called it.
     public borrowing func barrier() throws {

@@ -36,12 +36,12 @@ public final class Request {
     /// True when the transfer is complete; advances it otherwise. Returns at once. Not collective.
     public func test() throws -> Bool { try timed(advance) }
 
-    /// Returns when the transfer is complete.
+    /// Returns when the transfer is complete; until then `meanwhile` is called now and then.
     ///
     /// Throws when the communicator's wait limit passes first, naming the ranks that do not answer then, or when a signal
     /// asks the process to end (`TerminationSignal`). The memory then stays in use, the failure is isolating, and all that
     /// is left to the program is to end.
-    public func wait() throws {
+    public func wait(meanwhile: () throws -> Void = {}) throws {
         let job = operation.communicator.job
         let isComplete = try timed {
             try limit.poll(advance) {
@@ -49,6 +49,7 @@ public final class Request {
                     throw signal.failure("\(operation.speaker): \(signal) during \(operation.phrase)")
                 }
                 job.rollCall?.answer()
+                try meanwhile()
             }
         }
         guard isComplete else {

@@ -41,6 +41,16 @@ final class CachedRun {
     ///
     /// - Returns: the last metrics, on rank 0.
     func train() throws -> Metrics? {
+        do { return try trainToTheEnd() } catch let failure as Failure where failure.isShared {
+            do { try store.abandonMoving() } catch {
+                // The reason is the first failure; this comes on top of it.
+                run.reporter.note("what was moving could not be ended: \(error)")
+            }
+            throw failure
+        }
+    }
+
+    private func trainToTheEnd() throws -> Metrics? {
         if run.resumed != nil { try reportResuming() }
         let passesThroughStages = try passesThroughStages()
         var metrics = passesThroughStages ? try passThroughStages() : nil
@@ -108,11 +118,7 @@ final class CachedRun {
         try store.beginStage(run.choice.plan)
         MemoryReport.reset(session)
         let passing = run.passing(store, state)
-        if session.experiment.cache.movesEarly {
-            try store.beginMoving(
-                run.needs(store), passing: passing, plan: run.choice.plan,
-                room: try session.world.agree(run.spareBytes))
-        }
+        try beginMoving(passing)
         guard !streams else {
             try run.streamActivations(pipeline, passing, into: store)
             try MemoryReport.log(.pipeline, session, run.reporter)
@@ -144,25 +150,29 @@ final class CachedRun {
             samples: (reused: reused, recomputed: max(0, reached - reused)))
     }
 
+    /// Lets activations move while the stages compute them. Collective over the world.
+    private func beginMoving(_ passing: [Split: [[Int]]]) throws {
+        guard session.experiment.cache.movesEarly else { return }
+        try store.beginMoving(
+            run.needs(store), passing: passing, plan: run.choice.plan,
+            room: try session.world.agree(run.spareBytes))
+    }
+
     /// Computes the activations that no rank has. Collective over the world.
     private func computeMissing() throws {
         let inventory = try store.inventory()
-        for (split, dataset, samples) in run.needs(store) {
-            let missing = inventory.missing(split, of: samples.map(\.sample))
-            guard !missing.isEmpty else { continue }
-            let start = MonotonicClock.seconds
-            if pipeline == nil {
-                pipeline = try PipelinePhase(session, run.choice.plan)
-                try store.beginStage(run.choice.plan)
-            }
-            try session.trace.measureAlways("missing activations", .redistribution) {
-                try pipeline!.record(
-                    session.miniBatches(of: missing), of: dataset, filling: store.filling(split, dataset))
-            }
-            run.reporter.note(
-                "computed activations that were missing, of \(missing.count) of \(samples.count) "
-                    + "\(split.rawValue) samples, in " + Format.duration(MonotonicClock.seconds - start))
+        var missing: [Split: [[Int]]] = [:]
+        for (split, _, samples) in run.needs(store) {
+            let samples = inventory.missing(split, of: samples.map(\.sample))
+            if !samples.isEmpty { missing[split] = session.miniBatches(of: samples) }
         }
+        guard !missing.isEmpty else { return }
+        if pipeline == nil {
+            pipeline = try PipelinePhase(session, run.choice.plan)
+            try store.beginStage(run.choice.plan)
+            try beginMoving(missing)
+        }
+        try run.streamActivations(pipeline!, missing, into: store)
     }
 
     /// Makes the model of all steps without a backbone, from the stages or from the checkpoint, and lets go of the

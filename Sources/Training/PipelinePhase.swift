@@ -19,6 +19,8 @@ final class PipelinePhase {
     private let exchange: BoundaryExchange?
     private let runtime: StageRuntime?
     private let synchronizer: GradientSynchronizer?
+    /// Of streams, once there was one.
+    private var pace: StreamPace?
 
     init(_ session: Session, _ plan: Plan) throws {
         self.session = session
@@ -135,10 +137,16 @@ final class PipelinePhase {
         didPass: (Int) throws -> Void = { _ in }
     ) throws {
         let builder = try session.builder(dataset)
+        let pace = try self.pace ?? StreamPace(session.world)
+        self.pace = pace
+        let advance = { try filling?.advance() ?? () }
         func pass(_ index: Int) throws {
             try TerminationSignal.check()
             try filling?.didPass(miniBatches[index])
             try didPass(index + 1)
+            guard try pace.pass(hasFailed: filling?.hasFailed == true, meanwhile: advance) else { return }
+            _ = try pace.finish(meanwhile: advance)
+            try session.world.agree { try filling?.finish() }
         }
         if let runtime {
             try moving(filling) {
@@ -147,6 +155,7 @@ final class PipelinePhase {
         } else {
             for index in miniBatches.indices { try pass(index) }
         }
+        _ = try pace.finish(meanwhile: advance)
         try session.world.agree { try filling?.finish() }
     }
 

@@ -42,6 +42,25 @@ import Testing
         #expect(event["epoch"]?.integer == from / 14 + 1 || from % 14 == 0)
     }
 
+    @Test(
+        "what a file lost in the first epoch held is computed again under the same plan",
+        arguments: ["1f1b", "streaming"])
+    func whatAFileLostInTheFirstEpochHeldIsComputedAgain(_ schedule: String) throws {
+        let workshop = try Workshop()
+        let settings = Self.settings + ["parallelism.schedule=\(schedule)"]
+        let whole = try workshop.train(ranks: 4, "whole", plan: Self.pairs, settings: settings)
+        let killed = try workshop.trainAndKill(
+            ranks: 4, "cut", plan: Self.pairs, settings: settings, afterStep: 8)
+        try #require(!killed.isComplete)
+        let lost = try workshop.names(in: "cut/cache").filter { $0.hasPrefix("rank-0002") }
+        #expect(!lost.isEmpty)
+        for name in lost { try workshop.remove("cut/cache/\(name)") }
+        let resumed = try workshop.resume(ranks: 4, "cut", plan: Self.pairs, settings: settings)
+        #expect(largestDifference(try resumed.losses(), try whole.losses()) < 1e-5)
+        #expect(!resumed.events("activations").isEmpty)
+        #expect(!workshop.exists("cut/cache"))
+    }
+
     @Test("a streaming run goes on, under its plan or another")
     func aStreamingRunGoesOnUnderItsPlanOrAnother() throws {
         let workshop = try Workshop()

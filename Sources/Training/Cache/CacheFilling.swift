@@ -29,6 +29,9 @@ final class CacheFilling {
     var hasFailed: Bool { recorder?.hasFailed == true || mover?.hasFailed == true }
 
     /// Returns when everything that this rank computed is written and would survive the end of this process; throws what
-    /// the disk answered.
-    func finish() throws { try recorder?.finish() }
+    /// the disk answered, also to what moves.
+    func finish() throws {
+        try recorder?.finish()
+        try mover?.check()
+    }
 }

@@ -162,7 +162,9 @@ final class CacheStore {
         guard let mover, let owners = owners[split] else { return CacheFilling(recorder) }
         let builder = try session.builder(dataset)
         return CacheFilling(recorder, mover) { samples in
+            // What an earlier launch has lost is not expected: it moves when all that is missing has been computed.
             let needed = samples.compactMap { sample in owners[sample].map { (sample: sample, owner: $0) } }
+                .filter { mover.knows(split, $0) }
             mover.ship(split, needed, dataset: dataset, builder: builder)
         }
     }
@@ -269,6 +271,10 @@ final class CacheStore {
         stageFile = nil
         return mover.receivedBytes
     }
+
+    /// Gives up what moves while the stages compute, after a failure of all ranks: none may end while the library still works
+    /// for another. Collective over the world.
+    func abandonMoving() throws { try mover?.abandon() }
 
     /// Whether every rank can read the samples that it owns from one file of its own.
     private func isPlaced(_ needs: Needs, _ inventory: CacheInventory) -> Bool {

@@ -24,8 +24,12 @@ final class Redistribution {
     private var queue: ArraySlice<Chunk> = []
     /// What is under way, the oldest first.
     private var shipments: [Shipment] = []
-    /// Bytes that all ranks together move at a time.
+    /// Bytes that all ranks together move at a time, but at least a sample.
     private var chunkBytes = 0
+    /// Shipments that may be under way at once.
+    private var depth = mostShipments
+    /// How many shipments there were so far.
+    private var begunCount = 0
     /// What this rank's disk answered, once it failed.
     private var failure: (any Error)?
     /// Whether some rank's disk has failed, as far as this one knows: it reads and writes no more, but takes part.
@@ -85,11 +89,11 @@ final class Redistribution {
     }
 
     /// Shipments under way at once: one read, one on the network, one written.
-    private static let depth = 3
+    private static let mostShipments = 3
     /// How often a rank that sends and receives all of a shipment has it in its memory.
     private static let copies = 3
-    /// More bytes at a time bring nothing.
-    static let mostChunkBytes = 16 << 20
+    /// More bytes at a time bring nothing, unless a sample has more.
+    private static let mostChunkBytes = 16 << 20
 
     /// - Parameter target: takes the samples that this rank owns; it has all layers.
     init(
@@ -133,16 +137,26 @@ final class Redistribution {
     /// Whether this rank's disk has failed: all ranks must know before any of them stops.
     var hasFailed: Bool { failure != nil }
 
+    /// Throws what this rank's disk answered, once it failed.
+    func check() throws { if let failure { throw failure } }
+
+    /// Whether all layers of a sample are there, or expected.
+    func knows(_ split: Split, _ sample: Owned) -> Bool {
+        inventory.pieces(split, sample.sample, for: sample.owner) != nil
+    }
+
     /// Whether a sample is under way or at its place.
     func hasShipped(_ split: Split, _ sample: Int) -> Bool { shipped[split]?.contains(sample) ?? false }
 
     /// Finds out how many bytes there is room for at a time. Collective over the world.
     ///
-    /// - Parameter room: bytes that this rank has for what is under way.
-    /// - Returns: whether even the largest of some samples fits.
+    /// - Parameters: `room` is what this rank has for all that is under way; `bytes` are those of the largest sample.
+    /// - Returns: whether it fits. If not, samples would move one by one.
     func fit(into room: Int, largestSample bytes: Int) throws -> Bool {
-        let own = min(room / (Self.depth * Self.copies), Self.mostChunkBytes)
+        let own = min(
+            room / (Self.mostShipments * Self.copies), max(Self.mostChunkBytes, bytes))
         chunkBytes = -Int(try channel.world.allReduceMax(Int64(-own)))
+        depth = chunkBytes >= bytes ? Self.mostShipments : 1
         return chunkBytes >= bytes
     }
 
@@ -152,8 +166,8 @@ final class Redistribution {
     ) throws {
         let sharing = channel.world.hosts.filter { $0 == channel.world.hosts[rank] }.count
         let free = try channel.world.agree { try HostResources.current().availableMemoryBytes } / sharing
-        // A chunk has one sample at least, whatever there is room for.
-        _ = try fit(into: min(ledger.headroom, free / 3), largestSample: 0)
+        let largest = samples.map { byteCount($0.sample, builder) }.max() ?? 0
+        _ = try fit(into: min(ledger.headroom, free / 3), largestSample: largest)
         ship(split, samples, dataset: dataset, builder: builder)
         try finish()
     }
@@ -190,23 +204,36 @@ final class Redistribution {
             if case .exchanged(let request) = shipment.progress, try request.test() { write(shipment) }
         }
         while case .written(let ticket)? = shipments.first?.progress, ticket.isDone { close() }
-        while shipments.count < Self.depth, let chunk = queue.popFirst() { begin(chunk) }
+        while shipments.count < depth, let chunk = queue.popFirst() { begin(chunk) }
     }
 
     /// Returns when everything is at its place; throws what any rank's disk answered. Collective over the world.
     func finish() throws {
+        while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
+        try channel.world.agree(check)
+    }
+
+    /// Gives up what has not begun, and returns when nothing is under way any more. Collective over the world, after a
+    /// failure of all ranks.
+    func abandon() throws {
+        isSpoiled = true
+        // What one rank has begun waits for all others.
+        let count = Int(try channel.world.allReduceMax(Int64(begunCount)))
+        queue = queue.prefix(count - begunCount)
+        while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
+    }
+
+    /// Takes everything as far as it gets, and what is under way for longest one step further, as long as that takes.
+    private func advanceOldest() throws {
         try advance()
-        while let oldest = shipments.first {
-            switch oldest.progress! {
-            case .read: try exchange(oldest)
-            case .exchanged(let request):
-                try request.wait()
-                write(oldest)
-            case .written: close()
-            }
-            try advance()
+        guard let oldest = shipments.first else { return }
+        switch oldest.progress! {
+        case .read: try exchange(oldest)
+        case .exchanged(let request):
+            try request.wait()
+            write(oldest)
+        case .written: close()
         }
-        try channel.world.agree { if let failure { throw failure } }
     }
 
     // MARK: The way of a shipment
@@ -222,6 +249,7 @@ final class Redistribution {
                 pieces: pieces.map { ($0, inventory.reader(of: $0, for: owner)) })
         }
         let (outgoing, incoming) = counts(parcels, chunk.builder)
+        begunCount += 1
         let shipment = Shipment(chunk, parcels, outgoing: outgoing, incoming: incoming, ledger: ledger)
         shipment.progress = .read(read(shipment))
         shipments.append(shipment)

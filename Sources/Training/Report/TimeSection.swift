@@ -82,7 +82,7 @@ struct TimeSection {
     private var redistributionRemark: [Markup] {
         run.history.redistributions.map {
             .remark(
-                "Between them the cache changed hands: \(Format.bytes($0.bytes)) in "
+                "The cache changed hands, after what had moved before: \(Format.bytes($0.bytes)) in "
                     + "\(Format.duration($0.seconds)). A step's time is the median of the epoch.")
         }
     }
