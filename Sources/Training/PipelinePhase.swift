@@ -208,9 +208,8 @@ extension Session {
 
     /// Some samples in their order, as many at a time as a mini-batch has.
     func miniBatches(of samples: [Int]) -> [[Int]] {
-        let size = experiment.training.miniBatchSize
-        return stride(from: 0, to: samples.count, by: size).map {
-            Array(samples[$0..<min($0 + size, samples.count)])
+        order(sampleCount: samples.count, isShuffled: false).miniBatches(epoch: 1).map { positions in
+            positions.map { samples[$0] }
         }
     }
 

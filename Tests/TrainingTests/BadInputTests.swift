@@ -167,19 +167,6 @@ import Testing
             settings: [#"technique={"kind": "lora"}"#, "cache.enabled=true"],
             message: ["cache.enabled: expected false with technique \"lora\": it trains inside the backbone"]),
         Case(
-            testDescription: "a stream without a cache",
-            settings: ["parallelism.schedule=streaming", "cache.enabled=false"],
-            message: [
-                "parallelism.schedule: expected \"1f1b\" without a cache", "found the string \"streaming\"",
-            ]),
-        Case(
-            testDescription: "a stream for a technique inside the backbone",
-            settings: ["parallelism.schedule=streaming", #"technique={"kind": "lora"}"#],
-            message: [
-                "parallelism.schedule: expected \"1f1b\" with technique \"lora\"",
-                "found the string \"streaming\"",
-            ]),
-        Case(
             testDescription: "a kept cache for full tuning",
             settings: [#"technique={"kind": "full"}"#, "cache.keep=true"],
             message: ["cache.keep: expected false with technique \"full\""]),

@@ -21,6 +21,26 @@ import Testing
         return words
     }
 
+    @Test(
+        "a stream needs a cache",
+        arguments: [
+            ("without a cache", "cache.enabled=false"),
+            (#"with technique "lora""#, #"technique={"kind": "lora"}"#),
+        ])
+    func aStreamNeedsACache(_ expected: String, _ setting: String) throws {
+        let workshop = try Workshop()
+        let outcome = try workshop.run(
+            ["train", workshop.experiment]
+                + Workshop.arguments(["parallelism.schedule=streaming", setting]))
+        #expect(outcome.status == 2)
+        #expect(outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
+        #expect(
+            outcome.errors.contains(#"parallelism.schedule: expected "1f1b" \#(expected)"#),
+            "\(outcome.errors)")
+        #expect(outcome.errors.contains(#"found the string "streaming""#), "\(outcome.errors)")
+        #expect(!workshop.exists("run"))
+    }
+
     @Test("half the bytes hold the nearest numbers", arguments: ["float16", "bfloat16"])
     func halfTheBytesHoldTheNearestNumbers(_ precision: String) throws {
         let workshop = try Workshop()

@@ -42,52 +42,6 @@ final class Redistribution {
     /// A sample, and the rank that will train it.
     typealias Owned = (sample: Int, owner: Int)
 
-    /// Samples that move at a time.
-    private struct Chunk {
-        let split: Split
-        let dataset: TokenizedDataset
-        let builder: BatchBuilder
-        var samples: [Owned] = []
-    }
-
-    /// A sample of a chunk, with the files that its layers come from and who reads each.
-    private struct Parcel {
-        let sample: Int
-        let owner: Int
-        let pieces: [(file: Int, reader: Int)]
-    }
-
-    /// A chunk under way, and how far it is.
-    private final class Shipment {
-        enum Progress {
-            case read(IOThread.Ticket)
-            case exchanged(Request)
-            case written(IOThread.Ticket)
-        }
-
-        let chunk: Chunk
-        let parcels: [Parcel]
-        /// Messages by rank, and in each the samples in order.
-        let outgoing: [Int]
-        let incoming: [Int]
-        var sent: FloatMessage?
-        var got: FloatMessage?
-        /// Bytes on the ledger while it is written.
-        var writtenBytes = 0
-        var progress: Progress!
-
-        init(
-            _ chunk: Chunk, _ parcels: [Parcel], outgoing: [Int], incoming: [Int], ledger: Ledger
-        ) {
-            self.chunk = chunk
-            self.parcels = parcels
-            self.outgoing = outgoing
-            self.incoming = incoming
-            sent = FloatMessage(byteCount: outgoing.reduce(0, +), ledger: ledger)
-            got = FloatMessage(byteCount: incoming.reduce(0, +), ledger: ledger)
-        }
-    }
-
     /// Shipments under way at once: one read, one on the network, one written.
     private static let mostShipments = 3
     /// How often a rank that sends and receives all of a shipment has it in its memory.
