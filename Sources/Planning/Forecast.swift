@@ -18,14 +18,17 @@ public struct Forecast: Sendable, Equatable {
 
     public var devices: [Device]
     public var stepSeconds: Double
-    /// Seconds of one epoch with the backbone.
+    /// Seconds of one epoch with the backbone under 1F1B.
     public var epochSeconds: Double
+    /// Seconds of the frozen backbone's pass over all samples, after which all epochs run from the cache; nil unless it streams.
+    public var streamSeconds: Double?
     /// Seconds of one epoch from the cache; nil without a cache.
     public var cachedEpochSeconds: Double?
     public var totalSeconds: Double
 
+    /// - Parameter streams: whether the schedule is the streaming one.
     /// - Returns: nil when the profile does not say how many samples there are, or nothing was predicted of the plan.
-    public init?(_ plan: Plan, _ costs: StageCosts, epochs: Int) {
+    public init?(_ plan: Plan, _ costs: StageCosts, epochs: Int, streams: Bool = false) {
         let profile = costs.profile
         guard let sampleCount = profile.sampleCount, let predicted = plan.predicted else { return nil }
         let size = plan.miniBatchSize
@@ -58,6 +61,19 @@ public struct Forecast: Sendable, Equatable {
             let everyone = costs.allReduceSeconds(layers: layers.indices, ranks: profile.devices.map(\.rank))
             cachedEpochSeconds = steps * (slowest + everyone)
         }
-        totalSeconds = epochSeconds + Double(epochs - 1) * (cachedEpochSeconds ?? epochSeconds)
+        if streams {
+            // Without a gap, at the pace of the slowest stage or link. The side network's forward, which a stage's has as well,
+            // takes about half as long as its backward.
+            let pace = predicted.stages.reduce(0.0) {
+                max($0, $1.forwardSeconds - $1.backwardSeconds / 2, $1.forwardTransferSeconds)
+            }
+            streamSeconds = steps * Double(plan.microBatchCount) * pace
+        }
+        let later = cachedEpochSeconds ?? epochSeconds
+        if let streamSeconds {
+            totalSeconds = streamSeconds + Double(epochs) * later
+        } else {
+            totalSeconds = epochSeconds + Double(epochs - 1) * later
+        }
     }
 }

@@ -36,6 +36,14 @@ import Testing
         #expect(forecast.devices.map(\.cachedMemoryBytes) == [2100 + 630, 2100 + 3 * 630])
         #expect(costs.cachedMemoryShortage(of: plan) == nil)
 
+        // A frozen stage of 7 s less half of the 4 s that backward takes: 3 x 2 micro-batches of 5 s, then three epochs.
+        #expect(forecast.streamSeconds == nil)
+        plan.predicted?.stages[0].forwardSeconds = 7
+        plan.predicted?.stages[0].backwardSeconds = 4
+        let streaming = try #require(Forecast(plan, costs, epochs: 3, streams: true))
+        #expect(abs(try #require(streaming.streamSeconds) - 30) < 1e-9)
+        #expect(abs(streaming.totalSeconds - 30 - 3 * 52.5) < 1e-9)
+
         let without = try #require(
             Forecast(plan, StageCosts(profile: profile, memory: MemoryModel(fillsCache: false)), epochs: 3))
         #expect(without.cachedEpochSeconds == nil)

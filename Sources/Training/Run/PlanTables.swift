@@ -93,8 +93,11 @@ extension Forecast {
                             Format.bytes(Int(device.cachedDiskBytes)),
                         ] : []))
         }
-        return table.text + "\nan epoch with the backbone \(Format.duration(epochSeconds))"
-            + (cachedEpochSeconds.map { ", one from the cache at least \(Format.duration($0))" } ?? "")
+        let first =
+            streamSeconds.map { "the frozen model over all samples \(Format.duration($0))" }
+            ?? "an epoch with the backbone \(Format.duration(epochSeconds))"
+        return table.text + "\n" + first
+            + (cachedEpochSeconds.map { ", an epoch from the cache at least \(Format.duration($0))" } ?? "")
             + "; all of them \(Format.duration(totalSeconds))"
     }
 }

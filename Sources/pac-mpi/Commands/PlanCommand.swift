@@ -32,7 +32,10 @@ struct PlanCommand: ParsableCommand {
         guard !json else { return Output.line(plan.json.text(indented: true)) }
         Output.line(plan.table(profile))
         let costs = PlanChooser.costs(experiment, profile)
-        if let forecast = Forecast(plan, costs, epochs: experiment.training.epochs) {
+        let forecast = Forecast(
+            plan, costs, epochs: experiment.training.epochs,
+            streams: experiment.parallelism.schedule == .streaming)
+        if let forecast {
             Output.line("\n" + forecast.table)
         }
         if let shortage = costs.cachedMemoryShortage(of: plan) { Output.line("warning: \(shortage)") }
