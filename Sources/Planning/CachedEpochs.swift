@@ -1,3 +1,10 @@
+/// How epochs from the cache are computed, as far as plans must know it.
+public enum CachedEpochs {
+    /// A rank takes its samples of a mini-batch in parts of about so many tokens: larger ones are not faster, and take more
+    /// memory.
+    public static let partTokens = 1280
+}
+
 /// Who trains what from the cache.
 extension Plan {
     /// The position in a stage's group that takes a slot of the mini-batch.

@@ -111,8 +111,8 @@ struct StageMemory: Sendable {
 
     /// Peak bytes of a rank that trains `share` samples of each mini-batch from the cache; nil when nothing is cached.
     ///
-    /// It holds what is trained and what is frozen in the head, the rows of one mini-batch beside those that are read ahead,
-    /// and what backward keeps, to which the rows belong. A layer's transient is that with the backbone: an upper bound.
+    /// It holds what is trained and what is frozen in the head, the rows of one part of a mini-batch beside those that are read
+    /// ahead, and what backward keeps, to which the rows belong. A layer's transient is that with the backbone: an upper bound.
     func cachedPeakBytes(share: Int) -> Int? {
         let layers = profile.layers
         guard model.fillsCache, cacheSums[layers.count] > 0 else { return nil }
@@ -121,15 +121,15 @@ struct StageMemory: Sendable {
             head.parameterBytes - head.trainableBytes
             + (2 + model.optimizerStateMultiple + model.bucketMultiple) * trainableBytes(layers.indices)
         guard share > 0 else { return resident }
-        let rows = profile.peakSamples(share, .either) * cacheSums[layers.count]
-        let kept = runs.reduce(0) {
-            $0 + profile.peakSamples(share, $1.tokens) * $1.keptBytes(layers.indices)
+        // Parts are cut between samples.
+        let part = Double(CachedEpochs.partTokens) / (profile.meanTokens.source + profile.meanTokens.target)
+        let samples = { (tokens: Profile.TokenClass) in
+            min(profile.peakSamples(share, tokens), part + profile.peakSamples(1, tokens))
         }
+        let rows = samples(.either) * cacheSums[layers.count]
+        let kept = runs.reduce(0) { $0 + samples($1.tokens) * $1.keptBytes(layers.indices) }
         let transient = layers.indices.reduce(0.0) {
-            max(
-                $0,
-                profile.peakSamples(share, profile.tokenClass(ofLayer: $1))
-                    * layers[$1].transientBytesPerSample)
+            max($0, samples(profile.tokenClass(ofLayer: $1)) * layers[$1].transientBytesPerSample)
         }
         return resident + Int((rows + max(rows, kept) + transient).rounded(.up))
     }

@@ -16,7 +16,7 @@ final class CachedPhase {
     /// The world rank that owns each slot of a mini-batch.
     private let owners: [Int]
 
-    /// Batches read ahead of the one in use: reading is faster than training, and each weighs more than anything else here.
+    /// Parts read ahead of the one in use: reading is faster than training, and each weighs more than anything else here.
     private static let readAhead = 1
 
     /// - Parameters: `shape` has all layers that the side network reads; `owners` are world ranks by slot.
@@ -48,24 +48,23 @@ final class CachedPhase {
         let gradients = model.parameters.gradients
         let steps = (epoch: epoch, first: state.completedSteps + 1)
         let lastStep = state.completedSteps + miniBatches.count
-        try forEachBatch(miniBatches, reader, steps: steps) { samples, own, activations in
+        try forEachBatch(miniBatches, reader, builder, steps: steps) { samples, own, take in
             let start = session.moment
             model.parameters.zeroGradients()
             // One sum over the world: the loss, and whether it is time for a checkpoint.
             var totals = [0.0, checkpoint.isDue(state.completedSteps + 1) ? 1 : 0]
-            let loss = trace.measure(.forward(0)) { () -> Loss? in
-                guard !own.isEmpty else { return nil }
-                let batch = builder.batch(own)
-                let keys = dropout?(own)
-                let hidden = model.forward(batch, dropout: keys) { activations($0, $1) }
-                return model.head!.loss(
-                    model.logits(hidden, batch, dropout: keys), batch.targets,
-                    weight: 1 / Float(builder.termCount(samples)))
-            }
-            trace.measure(.backward(0)) {
-                guard let loss else { return }
-                loss.backward()
-                totals[0] = loss.sum
+            for (index, part) in own.enumerated() {
+                let activations = try take(part)
+                let loss = trace.measure(.forward(index)) {
+                    let batch = builder.batch(part)
+                    let keys = dropout?(part)
+                    let hidden = model.forward(batch, dropout: keys) { activations($0, $1) }
+                    return model.head!.loss(
+                        model.logits(hidden, batch, dropout: keys), batch.targets,
+                        weight: 1 / Float(builder.termCount(samples)))
+                }
+                trace.measure(.backward(index)) { loss.backward() }
+                totals[0] += loss.sum
             }
             let isAlone = session.world.size == 1
             try trace.measure(.allReduceGradients, bytes: isAlone ? nil : gradients.count * 4) {
@@ -102,40 +101,63 @@ final class CachedPhase {
             files, shape, .validation, builder, thread: thread, ledger: session.ledger, trace: session.trace)
         var predictions = Predictions()
         try session.ledger.withoutRecording {
-            try forEachBatch(miniBatches, reader) { _, own, activations in
-                guard !own.isEmpty else { return }
-                let batch = builder.batch(own)
-                let hidden = model.forward(batch) { activations($0, $1) }
-                predictions.add(batch, hidden, model)
+            try forEachBatch(miniBatches, reader, builder) { _, own, take in
+                for part in own {
+                    let activations = try take(part)
+                    let batch = builder.batch(part)
+                    let hidden = model.forward(batch) { activations($0, $1) }
+                    predictions.add(batch, hidden, model)
+                }
             }
         }
         return try predictions.gathered(session.world)
     }
 
-    /// Calls `body` with each mini-batch, this rank's samples of it, and their activations, read ahead.
+    /// Calls `body` with each mini-batch, this rank's samples of it in parts, and what gives the activations of the next part,
+    /// read ahead.
     ///
     /// - Parameter steps: the epoch and the first step's number where the mini-batches are trained.
     private func forEachBatch(
-        _ miniBatches: [[Int]], _ reader: CacheReader, steps: (epoch: Int, first: Int)? = nil,
-        _ body: ([Int], [Int], CacheReader.Activations) throws -> Void
+        _ miniBatches: [[Int]], _ reader: CacheReader, _ builder: BatchBuilder,
+        steps: (epoch: Int, first: Int)? = nil,
+        _ body: ([Int], [[Int]], ([Int]) throws -> CacheReader.Activations) throws -> Void
     ) throws {
         let rank = session.world.rank
         let own = miniBatches.map { samples in
-            samples.indices.filter { owners[$0] == rank }.map { samples[$0] }
+            parts(samples.indices.filter { owners[$0] == rank }.map { samples[$0] }, builder)
         }
-        func request(_ index: Int) {
-            guard index < own.count else { return }
-            reader.request(own[index], step: steps.map { $0.first + index })
+        var toCome = own.enumerated().flatMap { index, parts in parts.map { (index, $0) } }[...]
+        func request() {
+            guard let (index, part) = toCome.popFirst() else { return }
+            reader.request(part, step: steps.map { $0.first + index })
         }
         let trace = session.trace
-        for index in 0..<Self.readAhead { request(index) }
+        for _ in 0..<Self.readAhead { request() }
         for (index, samples) in miniBatches.enumerated() {
             try TerminationSignal.check()
             if let steps { trace.beginStep(steps.first + index, epoch: steps.epoch) }
             defer { trace.endStep() }
-            let activations = try trace.measure("cache", .cacheWait) { try reader.next(own[index]) }
-            request(index + Self.readAhead)
-            try body(samples, own[index], activations)
+            try body(samples, own[index]) { part in
+                let activations = try trace.measure("cache", .cacheWait) { try reader.next(part) }
+                request()
+                return activations
+            }
         }
+    }
+
+    /// Cuts samples into parts of about as many tokens each, few enough that none has more than `CachedEpochs.partTokens` by
+    /// more than a sample.
+    private func parts(_ samples: [Int], _ builder: BatchBuilder) -> [[Int]] {
+        let total = builder.tokenCount(samples)
+        let count = (total + CachedEpochs.partTokens - 1) / CachedEpochs.partTokens
+        var parts = [[Int]](repeating: [], count: count)
+        var before = 0
+        for sample in samples {
+            let own = builder.tokenCount([sample])
+            // A sample belongs where its middle lies.
+            parts[min(count - 1, (2 * before + own) * count / (2 * total))].append(sample)
+            before += own
+        }
+        return parts.filter { !$0.isEmpty }
     }
 }

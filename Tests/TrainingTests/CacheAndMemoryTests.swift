@@ -16,6 +16,32 @@ import Testing
         return try events.map { try #require($0["peak_bytes"]?["weights"]?.integer) }
     }
 
+    @Test("a large mini-batch is trained from the cache in parts") func aLargeMiniBatchIsTrainedInParts()
+        throws
+    {
+        let workshop = try Workshop()
+        let rows = try workshop.read("train.jsonl")
+        try workshop.write(Array([[UInt8]](repeating: rows, count: 4).joined()), to: "large.jsonl")
+        let settings = [
+            "task.train=\(workshop.path)/large.jsonl", "training.mini_batch_size=300",
+            "training.micro_batch_count=1",
+        ]
+        let plans = [[300], [150, 150]].map { Plan.of([(0..<5, Array($0.indices), $0)], microBatchCount: 1) }
+        let expected = try workshop.train(
+            "whole", plan: plans[0], settings: settings + ["cache.enabled=false"])
+        #expect(expected.events("step").allSatisfy { $0["phase"]?.string == "pipeline" })
+        for (index, plan) in plans.enumerated() {
+            let run = try workshop.train(
+                ranks: index + 1, "parts-\(index)", plan: plan, settings: settings)
+            #expect(!run.events("step", "cached").isEmpty)
+            #expect(largestDifference(try run.losses(), try expected.losses()) < 1e-5)
+            #expect(try run.metrics() == expected.metrics())
+            // Through the stages it is one micro-batch.
+            let trace = String(decoding: try readFile("\(run.directory)/trace.json"), as: UTF8.self)
+            #expect(trace.contains(#""F1""#))
+        }
+    }
+
     @Test("the backbone's weights go, and samples move between stages")
     func theBackbonesWeightsGoAndSamplesMoveBetweenStages() throws {
         let workshop = try Workshop()

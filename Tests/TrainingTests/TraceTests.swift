@@ -74,16 +74,20 @@ import Testing
             for step in steps {
                 let isCached = logged[step - 1]["phase"]?.string == "cached"
                 #expect(isCached == (step > 14))
+                let events = own.filter { $0.step == step }
+                let actions = events.filter { PipelineAction($0.name) != nil }.sorted { $0.start < $1.start }
+                // A rank may have none of the samples of an epoch's last mini-batch, which is short.
+                let isIdle = isCached && step % 14 == 0 && actions.first?.name == "AR"
                 let expected: [PipelineAction] =
-                    if isCached {
+                    if isIdle {
+                        [.allReduceGradients, .optimizerStep]
+                    } else if isCached {
                         Schedule.oneForwardOneBackward(stage: 0, stageCount: 1, microBatchCount: 1)
                     } else if let stage {
                         Schedule.oneForwardOneBackward(
                             stage: stage, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount
                         )
                     } else { [] }
-                let events = own.filter { $0.step == step }
-                let actions = events.filter { PipelineAction($0.name) != nil }.sorted { $0.start < $1.start }
                 #expect(
                     actions.map(\.name).joined(separator: " ") == Schedule.text(expected),
                     "rank \(rank), step \(step)")
