@@ -5,6 +5,8 @@ public struct DeviceProfile: Sendable, Equatable {
     public var rank: Int
     public var host: String
     public var coreCount: Int
+    /// Threads that it computed on.
+    public var threadCount: Int
     /// Bytes of memory that were available when the profile was made.
     public var memoryBytes: Int
     /// u_d of eq. (3): bytes that training may use; nil for no limit.
@@ -17,12 +19,14 @@ public struct DeviceProfile: Sendable, Equatable {
     public var layers: [LayerTimes]
 
     public init(
-        rank: Int, host: String, coreCount: Int, memoryBytes: Int, memoryBudgetBytes: Int?, blasCore: String,
-        microBatchSizes: [Int], layers: [LayerTimes]
+        rank: Int, host: String, coreCount: Int, threadCount: Int = 1, memoryBytes: Int,
+        memoryBudgetBytes: Int?,
+        blasCore: String, microBatchSizes: [Int], layers: [LayerTimes]
     ) {
         self.rank = rank
         self.host = host
         self.coreCount = coreCount
+        self.threadCount = threadCount
         self.memoryBytes = memoryBytes
         self.memoryBudgetBytes = memoryBudgetBytes
         self.blasCore = blasCore

@@ -106,13 +106,15 @@ extension DeviceProfile {
     /// Reads one device of a `profile.json`, strictly; every rank sends its own to rank 0 in this form.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
-            "rank", "host", "cores", "memory_bytes", "memory_budget_bytes", "blas_core", "micro_batch_sizes",
+            "rank", "host", "cores", "threads", "memory_bytes", "memory_budget_bytes", "blas_core",
+            "micro_batch_sizes",
             "layers",
         ])
         self.init(
             rank: try object.required("rank").integer(in: 0...1_000_000),
             host: try object.required("host").string(),
             coreCount: try object.required("cores").integer(in: 1...1_000_000),
+            threadCount: try object.optional("threads")?.integer(in: 1...1_000_000) ?? 1,
             memoryBytes: try object.required("memory_bytes").bytes(),
             memoryBudgetBytes: try object.optional("memory_budget_bytes")?.bytes(),
             blasCore: try object.required("blas_core").string(),
@@ -125,7 +127,7 @@ extension DeviceProfile {
     public var json: JSONValue {
         .dictionary([
             ("rank", JSONValue(rank)), ("host", JSONValue(host)), ("cores", JSONValue(coreCount)),
-            ("memory_bytes", JSONValue(memoryBytes)),
+            ("threads", JSONValue(threadCount)), ("memory_bytes", JSONValue(memoryBytes)),
             ("memory_budget_bytes", memoryBudgetBytes.map { JSONValue($0) } ?? .null),
             ("blas_core", JSONValue(blasCore)),
             ("micro_batch_sizes", .array(microBatchSizes.map { JSONValue($0) })),

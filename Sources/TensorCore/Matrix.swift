@@ -3,7 +3,10 @@ import CKernels
 
 /// General matrix products through CBLAS, row-major, on raw pointers with leading dimensions.
 enum Matrix {
-    /// C [m, n] = alpha op(A) op(B) + beta C. Empty products leave C scaled by beta.
+    /// Multiplications and additions that are worth a thread.
+    private static let grain = 500_000
+
+    /// C [m, n] = alpha op(A) op(B) + beta C, on all threads. Empty products leave C scaled by beta.
     static func multiply(
         _ c: UnsafeMutablePointer<Float>, _ ldc: Int, _ a: UnsafePointer<Float>, _ lda: Int,
         transposeA: Bool = false,
@@ -12,11 +15,44 @@ enum Matrix {
         beta: Float = 0
     ) {
         guard m > 0, n > 0 else { return }
-        cblas_sgemm(
-            CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-            blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, lda)), b, blasint(max(1, ldb)), beta,
-            c,
-            blasint(max(1, ldc)))
+        let threads = Division(m * n * max(1, k), grain: grain).partCount
+        let grid = Grid(m, n, partCount: threads)
+        Division(threads, grain: 1).run { part, _ in
+            let (rows, columns) = grid[part]
+            guard !rows.isEmpty, !columns.isEmpty else { return }
+            let (i, j) = (rows.lowerBound, columns.lowerBound)
+            cblas_sgemm(
+                CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+                blasint(rows.count), blasint(columns.count), blasint(k), alpha,
+                a + (transposeA ? i : i * lda), blasint(max(1, lda)),
+                b + (transposeB ? j * ldb : j), blasint(max(1, ldb)), beta,
+                c + i * ldc + j, blasint(max(1, ldc)))
+        }
+    }
+
+    /// A result cut into blocks whose rows and columns together are fewest: each thread packs those of the factors.
+    private struct Grid {
+        let m: Int
+        let n: Int
+        let height: Int
+        let width: Int
+
+        init(_ m: Int, _ n: Int, partCount: Int) {
+            (self.m, self.n) = (m, n)
+            func cost(_ height: Int) -> Int { m / height + n / (partCount / height) }
+            height = (1...partCount).filter { partCount % $0 == 0 }.min { cost($0) < cost($1) }!
+            width = partCount / height
+        }
+
+        subscript(part: Int) -> (rows: Range<Int>, columns: Range<Int>) {
+            (Self.cut(m, part / width, of: height), Self.cut(n, part % width, of: width))
+        }
+
+        /// Blocks begin where the kernels' tiles do.
+        private static func cut(_ size: Int, _ part: Int, of count: Int) -> Range<Int> {
+            func bound(_ part: Int) -> Int { part == count ? size : size * part / count / 16 * 16 }
+            return bound(part)..<bound(part + 1)
+        }
     }
 }
 
@@ -28,6 +64,3 @@ public var blasConfiguration: String { String(cString: openblas_get_config()) }
 
 /// Prepares this process for computing: the allocator keeps what a step frees, for the next.
 public func prepareAllocator() { ck_keep_free_memory() }
-
-/// Lets every BLAS call use this many threads. One is right for a rank that owns one core.
-public func setBLASThreadCount(_ count: Int) { openblas_set_num_threads(Int32(count)) }

@@ -46,10 +46,13 @@ public final class AdamW: Optimizer {
     public func step(_ bucket: ParameterBucket, learningRate: Float, gradientScale: Float) {
         precondition(bucket.count == firstMoment.columns)
         stepCount += 1
-        ck_adamw(
-            bucket.values.pointer, firstMoment.pointer, secondMoment.pointer, bucket.gradients.pointer,
-            learningRate,
-            beta1, beta2, epsilon, weightDecay, gradientScale, Int64(stepCount), bucket.count)
+        inParallel(elements: bucket.count) { part in
+            let start = part.lowerBound
+            ck_adamw(
+                bucket.values.pointer + start, firstMoment.pointer + start, secondMoment.pointer + start,
+                bucket.gradients.pointer + start, learningRate, beta1, beta2, epsilon, weightDecay,
+                gradientScale, Int64(stepCount), part.count)
+        }
     }
 
     public func restore(stepCount: Int) { self.stepCount = stepCount }

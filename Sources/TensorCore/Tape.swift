@@ -55,14 +55,14 @@ public final class Node {
     public func add(_ tensor: Tensor, fresh: Bool) {
         precondition(tensor.isContiguous && tensor.count == (accumulator ?? gradient ?? tensor).count)
         if let accumulator {
-            ck_axpy(accumulator.pointer, 1, tensor.pointer, tensor.count)
+            accumulator.accumulate(tensor)
         } else if let gradient {
             if ownsGradient {
-                ck_axpy(gradient.pointer, 1, tensor.pointer, tensor.count)
+                gradient.accumulate(tensor)
             } else {
                 let sum = Tensor(
                     rows: tensor.rows, columns: tensor.columns, category: .gradients, ledger: tensor.ledger)
-                ck_add(sum.pointer, gradient.pointer, tensor.pointer, tensor.count)
+                sum.set(toSumOf: gradient, tensor)
                 self.gradient = sum
                 ownsGradient = true
             }

@@ -91,3 +91,36 @@ public struct Tensor {
         ck_fill(pointer, value, count)
     }
 }
+
+// Loops over contiguous tensors of the same count, on all threads.
+extension Tensor {
+    /// self += other
+    func accumulate(_ other: Tensor) {
+        inParallel(elements: count) {
+            ck_axpy(pointer + $0.lowerBound, 1, other.pointer + $0.lowerBound, $0.count)
+        }
+    }
+
+    /// self = a + b
+    func set(toSumOf a: Tensor, _ b: Tensor) {
+        inParallel(elements: count) {
+            ck_add(
+                pointer + $0.lowerBound, a.pointer + $0.lowerBound, b.pointer + $0.lowerBound, $0.count)
+        }
+    }
+
+    /// self = a ⊙ b; either may be self.
+    func set(toProductOf a: Tensor, _ b: Tensor) {
+        inParallel(elements: count) {
+            ck_multiply(
+                pointer + $0.lowerBound, a.pointer + $0.lowerBound, b.pointer + $0.lowerBound, $0.count)
+        }
+    }
+
+    /// self = factor x
+    func set(to x: Tensor, scaledBy factor: Float) {
+        inParallel(elements: count) {
+            ck_scale(pointer + $0.lowerBound, x.pointer + $0.lowerBound, factor, $0.count)
+        }
+    }
+}

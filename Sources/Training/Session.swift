@@ -68,7 +68,7 @@ public final class Session {
         self.experiment = experiment
         world.waitLimit = WaitLimit(seconds: experiment.parallelism.waitLimit)
         self.world = world
-        setBLASThreadCount(experiment.device.threads)
+        try experiment.device.threads.start(self.world)
         memoryBudget = try Self.enforceBudget(experiment, ledger, self.world)
         var cached: CachedTensors?
         if case .cache(let directory) = weights {

@@ -23,7 +23,8 @@ import Training
         var details = (0..<4).map { rank in
             RankDetails(
                 description: HostDescription(
-                    host: rank < 2 ? "ann" : "bob", coreCount: 2, availableMemoryBytes: 4_000_000_000,
+                    host: rank < 2 ? "ann" : "bob", coreCount: 2, threadCount: 1,
+                    availableMemoryBytes: 4_000_000_000,
                     totalMemoryBytes: 8_000_000_000, blasCore: "Haswell", blasCoreOverride: nil,
                     hasAVX512: false),
                 processors: [0, 1], blasConfiguration: "OpenBLAS 0.3.21 DYNAMIC_ARCH Haswell",
@@ -178,6 +179,24 @@ import Training
             text: "ranks 2, 3 (bob) share 1 core: they slow each other down",
             remedy: "start at most 1 there (`bob slots=1` in the host file)",
             damage: { for rank in 2..<4 { $0.details[rank].description.coreCount = 1 } }),
+        Case(
+            testDescription: "more threads than cores",
+            text:
+                "ranks 0, 1 (ann) compute on 4 threads (device.threads) and share 2 cores: they slow each other down",
+            remedy: "set device.threads to \"auto\"",
+            damage: { for rank in 0..<2 { $0.details[rank].description.threadCount = 2 } }),
+        Case(
+            testDescription: "threads that mpirun binds to a core",
+            text: "ranks 2, 3: 2 threads (device.threads) have 1 core",
+            remedy:
+                "set device.threads to \"auto\"; where mpirun binds ranks to cores, start it with --bind-to none",
+            damage: { cluster in
+                for rank in 2..<4 {
+                    cluster.details[rank].processors = [rank]
+                    cluster.details[rank].description.coreCount = 1
+                    cluster.details[rank].description.threadCount = 2
+                }
+            }),
         Case(
             testDescription: "more ranks than slots", text: "4 ranks are started in 3 slots",
             remedy:

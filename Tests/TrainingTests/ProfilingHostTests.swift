@@ -112,10 +112,12 @@ import Training
         #expect(processorFlags("Features\t: fp asimd\n") == [])
     }
 
-    private static func host(_ core: String, override: String? = nil, avx512: Bool = true) -> HostDescription
-    {
+    private static func host(
+        _ core: String, override: String? = nil, avx512: Bool = true, threads: Int = 1
+    ) -> HostDescription {
         HostDescription(
-            host: "pi", coreCount: 4, availableMemoryBytes: 1 << 30, totalMemoryBytes: 1 << 31,
+            host: "pi", coreCount: 4, threadCount: threads, availableMemoryBytes: 1 << 30,
+            totalMemoryBytes: 1 << 31,
             blasCore: core,
             blasCoreOverride: override, hasAVX512: avx512)
     }
@@ -137,7 +139,7 @@ import Training
     @Test func warningsNameCauseAndRanks() {
         let hosts = [
             Self.host("Haswell", override: "Haswell"), Self.host("SkylakeX"),
-            Self.host("Haswell", override: "Haswell"),
+            Self.host("Haswell", override: "Haswell", threads: 5),
         ]
         #expect(
             HostDescription.warnings(hosts) == [
@@ -145,6 +147,7 @@ import Training
                     + "the processor",
                 "ranks 0, 2: OpenBLAS uses its Haswell kernels on a processor with AVX-512, where matrix products could "
                     + "be up to twice as fast",
+                "rank 2: 5 threads (device.threads) have 4 cores",
                 "OpenBLAS kernels differ (Haswell on ranks 0, 2, SkylakeX on rank 1): ranks round differently, so "
                     + "results depend on which rank computes what",
             ])

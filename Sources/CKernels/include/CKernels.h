@@ -106,6 +106,17 @@ uint32_t ck_crc32c(uint32_t crc, const void *bytes, size_t n);
 // The same without the processor's instruction, for processors that lack it and for the tests.
 uint32_t ck_crc32c_portable(uint32_t crc, const void *bytes, size_t n);
 
+// ---- threads ----
+typedef void (*ck_part)(void *context, size_t part);
+// Lets loops be divided among `count` threads, the calling one among them. Returns how many there are: fewer where the
+// system refuses more.
+size_t ck_set_thread_count(size_t count);
+// How many threads a loop can be divided among here: 1 inside a part.
+size_t ck_thread_count(void);
+// Calls body(context, part) for every part, on the pool's threads and the calling one, and returns when all are done. In a
+// part, and while another caller has the pool, all run on the calling thread.
+void ck_for_each_part(size_t parts, ck_part body, void *context);
+
 // ---- the allocator ----
 // Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
 void ck_return_free_memory(void);

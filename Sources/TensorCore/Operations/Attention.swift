@@ -77,9 +77,11 @@ public func attention(
     precondition(k.columns == shape.keyValueHeadCount * shape.headSize && v.columns == k.columns)
     let output = Tensor(rows: q.rows, columns: q.columns, ledger: q.ledger)
     let distances = bias.map { DistanceBias($0, shape, q.ledger) }
-    let scores = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: q.ledger)
+    let division = shape.division
+    let allScores = shape.scores(division, q.ledger)
     let products = HeadProducts(headSize: shape.headSize)
-    shape.forEachHead { sequence, head, kv in
+    shape.forEachHead(division) { part, sequence, head, kv in
+        let scores = allScores[part]
         let (queries, keys) = (shape.querySpans[sequence], shape.keySpans[sequence])
         let (nq, nk) = (queries.count, keys.count)
         guard nq > 0 else { return }
@@ -118,15 +120,14 @@ private struct AttentionPullback: Pullback {
         let (dq, dk, dv) = (gradient(of: q), gradient(of: k), gradient(of: v))
         let distances = bias.map { DistanceBias($0, shape, ledger) }
         let dbias = inputs[3] == nil ? nil : distances?.zeros(ledger)
-        let probabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
-        let dprobabilities = Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
-        let (p, dp) = (probabilities.pointer, dprobabilities.pointer)
-        let dropped = dropout.map { _ in
-            Tensor(rows: shape.longestQuery, columns: shape.longestKey, ledger: ledger)
-        }
+        let division = shape.division
+        let probabilities = shape.scores(division, ledger)
+        let dprobabilities = shape.scores(division, ledger)
+        let allDropped = dropout.map { _ in shape.scores(division, ledger) }
         let products = HeadProducts(headSize: shape.headSize)
         let groupSize = shape.headCount / shape.keyValueHeadCount
-        shape.forEachHead { sequence, head, kv in
+        shape.forEachHead(division) { part, sequence, head, kv in
+            let (p, dp) = (probabilities[part].pointer, dprobabilities[part].pointer)
             let (queries, keys) = (shape.querySpans[sequence], shape.keySpans[sequence])
             let (nq, nk) = (queries.count, keys.count)
             let at = (queries.lowerBound, head * shape.headSize)
@@ -137,7 +138,7 @@ private struct AttentionPullback: Pullback {
             ck_attention_softmax(p, distances?.pointer(head), shape.scale, shape.isCausal ? 1 : 0, nq, nk)
             products.nt(dp, nk, dout.at(at), dout.rowStride, v.at(keyAt), v.rowStride, nq, nk)
             var mixed = p
-            if let dropout, let dropped {
+            if let dropout, let dropped = allDropped?[part] {
                 dropout.apply(dropped.pointer, p, sequence: sequence, head: head, nq * nk)
                 dropout.apply(dp, dp, sequence: sequence, head: head, nq * nk)
                 mixed = dropped.pointer
@@ -161,11 +162,31 @@ private struct AttentionPullback: Pullback {
 }
 
 extension AttentionShape {
-    /// Calls `body(sequence, head, first column of the head's keys)` for every sequence that has queries.
-    fileprivate func forEachHead(_ body: (Int, Int, Int) -> Void) {
+    /// The heads in parts for the threads: those that share keys and values together, each through all sequences, so that
+    /// nothing is added up in an order that depends on the parts.
+    fileprivate var division: Division {
+        let scores = zip(querySpans, keySpans).reduce(0) { $0 + $1.0.count * $1.1.count }
+        let work = scores * headSize * headCount / keyValueHeadCount
+        return Division(keyValueHeadCount, grain: Self.grain / max(1, work))
+    }
+
+    /// Multiplications and additions of a product that are worth a thread.
+    private static let grain = 200_000
+
+    /// Room for the scores of a head, for each part.
+    fileprivate func scores(_ division: Division, _ ledger: Ledger) -> [Tensor] {
+        (0..<division.partCount).map { _ in Tensor(rows: longestQuery, columns: longestKey, ledger: ledger) }
+    }
+
+    /// Calls `body(part, sequence, head, first column of the head's keys)` for every sequence and head, on all threads.
+    fileprivate func forEachHead(_ division: Division, _ body: (Int, Int, Int, Int) -> Void) {
         let groupSize = headCount / keyValueHeadCount
-        for sequence in querySpans.indices {
-            for head in 0..<headCount { body(sequence, head, head / groupSize * headSize) }
+        division.run { part, groups in
+            for sequence in querySpans.indices {
+                for head in groups.lowerBound * groupSize..<groups.upperBound * groupSize {
+                    body(part, sequence, head, head / groupSize * headSize)
+                }
+            }
         }
     }
 }

@@ -24,9 +24,14 @@ private struct DropoutPullback: Pullback {
     var saved: [Tensor] { [] }
 
     func apply(_ out: Tensor, _ x: Tensor) {
-        for (span, key) in zip(spans, keys) {
-            let start = span.lowerBound * x.columns
-            ck_dropout(out.pointer + start, x.pointer + start, key, 0, probability, span.count * x.columns)
+        // By columns would cut the streams: sequences are the parts.
+        inParallel(rows: spans.count, columns: x.count / max(1, spans.count)) { sequences in
+            for sequence in sequences {
+                let start = spans[sequence].lowerBound * x.columns
+                ck_dropout(
+                    out.pointer + start, x.pointer + start, keys[sequence], 0, probability,
+                    spans[sequence].count * x.columns)
+            }
         }
     }
 

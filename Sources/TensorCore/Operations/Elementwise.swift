@@ -14,7 +14,7 @@ public enum ActivationFunction: String, Sendable {
 public func add(_ a: Tensor, _ b: Tensor) -> Tensor {
     precondition(a.rows == b.rows && a.columns == b.columns && a.isContiguous && b.isContiguous)
     let y = Tensor(rows: a.rows, columns: a.columns, ledger: a.ledger)
-    ck_add(y.pointer, a.pointer, b.pointer, y.count)
+    y.set(toSumOf: a, b)
     return recorded(y, inputs: [a, b]) { AddPullback() }
 }
 
@@ -29,7 +29,7 @@ private struct AddPullback: Pullback {
 public func scale(_ x: Tensor, by factor: Float) -> Tensor {
     precondition(x.isContiguous)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
-    ck_scale(y.pointer, x.pointer, factor, x.count)
+    y.set(to: x, scaledBy: factor)
     return recorded(y, inputs: [x]) { ScalePullback(factor: factor) }
 }
 
@@ -38,7 +38,7 @@ private struct ScalePullback: Pullback {
     var saved: [Tensor] { [] }
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
         let dx = Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
-        ck_scale(dx.pointer, dy.pointer, factor, dy.count)
+        dx.set(to: dy, scaledBy: factor)
         inputs[0]?.add(dx, fresh: true)
     }
 }
@@ -48,7 +48,7 @@ private struct ScalePullback: Pullback {
 public func activation(_ x: Tensor, _ function: ActivationFunction) -> Tensor {
     precondition(x.isContiguous)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
-    function.apply(y.pointer, x.pointer, x.count)
+    function.apply(y, x)
     return recorded(y, inputs: [x]) {
         ActivationPullback(x: function == .relu ? y.detached : x.detached, function: function)
     }
@@ -61,7 +61,7 @@ private struct ActivationPullback: Pullback {
     var saved: [Tensor] { [x] }
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
         let dx = Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
-        function.applyBackward(dx.pointer, dy.pointer, x.pointer, dy.count)
+        function.applyBackward(dx, dy, x)
         inputs[0]?.add(dx, fresh: true)
     }
 }
@@ -70,8 +70,8 @@ private struct ActivationPullback: Pullback {
 public func gatedActivation(gate: Tensor, up: Tensor, _ function: ActivationFunction) -> Tensor {
     precondition(gate.count == up.count && gate.isContiguous && up.isContiguous)
     let y = Tensor(rows: gate.rows, columns: gate.columns, ledger: gate.ledger)
-    function.apply(y.pointer, gate.pointer, y.count)
-    ck_multiply(y.pointer, y.pointer, up.pointer, y.count)
+    function.apply(y, gate)
+    y.set(toProductOf: y, up)
     return recorded(y, inputs: [gate, up]) {
         GatedActivationPullback(gate: gate.detached, up: up.detached, function: function)
     }
@@ -88,14 +88,14 @@ private struct GatedActivationPullback: Pullback {
         }
         if let node = inputs[1] {
             let dup = fresh()
-            function.apply(dup.pointer, gate.pointer, dy.count)
-            ck_multiply(dup.pointer, dup.pointer, dy.pointer, dy.count)
+            function.apply(dup, gate)
+            dup.set(toProductOf: dup, dy)
             node.add(dup, fresh: true)
         }
         if let node = inputs[0] {
             let dgate = fresh()
-            ck_multiply(dgate.pointer, dy.pointer, up.pointer, dy.count)
-            function.applyBackward(dgate.pointer, dgate.pointer, gate.pointer, dy.count)
+            dgate.set(toProductOf: dy, up)
+            function.applyBackward(dgate, dgate, gate)
             node.add(dgate, fresh: true)
         }
     }
@@ -157,24 +157,32 @@ private struct TanhPullback: Pullback {
     }
 }
 
+// On all threads; the tensors are contiguous and have the same count.
 extension ActivationFunction {
-    func apply(_ out: UnsafeMutablePointer<Float>, _ x: UnsafePointer<Float>, _ count: Int) {
-        switch self {
-        case .relu: ck_relu(out, x, count)
-        case .gelu: ck_gelu_erf(out, x, count)
-        case .geluTanh: ck_gelu_tanh(out, x, count)
-        case .silu: ck_silu(out, x, count)
+    /// out = f(x)
+    func apply(_ out: Tensor, _ x: Tensor) {
+        inParallel(elements: x.count) { part in
+            let (out, x, count) = (out.pointer + part.lowerBound, x.pointer + part.lowerBound, part.count)
+            switch self {
+            case .relu: ck_relu(out, x, count)
+            case .gelu: ck_gelu_erf(out, x, count)
+            case .geluTanh: ck_gelu_tanh(out, x, count)
+            case .silu: ck_silu(out, x, count)
+            }
         }
     }
 
-    func applyBackward(
-        _ dx: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, _ x: UnsafePointer<Float>, _ count: Int
-    ) {
-        switch self {
-        case .relu: ck_relu_backward(dx, dy, x, count)
-        case .gelu: ck_gelu_erf_backward(dx, dy, x, count)
-        case .geluTanh: ck_gelu_tanh_backward(dx, dy, x, count)
-        case .silu: ck_silu_backward(dx, dy, x, count)
+    /// dx = dy ⊙ f'(x); dx may be dy.
+    func applyBackward(_ dx: Tensor, _ dy: Tensor, _ x: Tensor) {
+        inParallel(elements: x.count) { part in
+            let (dx, dy) = (dx.pointer + part.lowerBound, dy.pointer + part.lowerBound)
+            let (x, count) = (x.pointer + part.lowerBound, part.count)
+            switch self {
+            case .relu: ck_relu_backward(dx, dy, x, count)
+            case .gelu: ck_gelu_erf_backward(dx, dy, x, count)
+            case .geluTanh: ck_gelu_tanh_backward(dx, dy, x, count)
+            case .silu: ck_silu_backward(dx, dy, x, count)
+            }
         }
     }
 }

@@ -15,7 +15,10 @@ public func gateMix(alpha: Tensor, temperature: Float, _ a: Tensor, _ d: Tensor)
     precondition(a.count == d.count && a.isContiguous && d.isContiguous)
     let g = 1 / (1 + exp(-alpha.pointer[0] / temperature))
     let u = Tensor(rows: a.rows, columns: a.columns, ledger: a.ledger)
-    ck_mix(u.pointer, g, a.pointer, d.pointer, u.count)
+    inParallel(elements: u.count) {
+        ck_mix(
+            u.pointer + $0.lowerBound, g, a.pointer + $0.lowerBound, d.pointer + $0.lowerBound, $0.count)
+    }
     return recorded(u, inputs: [alpha, a, d]) {
         GateMixPullback(g: g, temperature: temperature, a: a.detached, d: d.detached)
     }
@@ -38,7 +41,7 @@ private struct GateMixPullback: Pullback {
         for (node, factor) in [(inputs[1], g), (inputs[2], 1 - g)] {
             guard let node else { continue }
             let gradient = Tensor(rows: du.rows, columns: du.columns, category: .gradients, ledger: du.ledger)
-            ck_scale(gradient.pointer, du.pointer, factor, du.count)
+            gradient.set(to: du, scaledBy: factor)
             node.add(gradient, fresh: true)
         }
     }

@@ -12,7 +12,11 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
         y.pointer, y.columns, x.pointer, x.rowStride, weight.pointer, weight.columns, transposeB: true,
         m: x.rows,
         n: weight.rows, k: x.columns)
-    if let bias { ck_add_bias(y.pointer, bias.pointer, y.rows, y.columns) }
+    if let bias {
+        inParallel(rows: y.rows, columns: y.columns) { rows in
+            ck_add_bias(y.pointer + rows.lowerBound * y.columns, bias.pointer, rows.count, y.columns)
+        }
+    }
     return recorded(y, inputs: [x, weight, bias]) {
         LinearPullback(
             x: weight.node == nil ? nil : x.detached, weight: x.node == nil ? nil : weight.detached,
@@ -44,7 +48,10 @@ private struct LinearPullback: Pullback {
         if let node = inputs[2] {
             let (db, beta) = node.destination(rows: 1, columns: dy.columns, ledger: dy.ledger)
             if beta == 0 { db.fill(0) }
-            ck_column_sums(db.pointer, dy.pointer, dy.rows, dy.columns)
+            sumInParallel(rows: dy.rows, columns: dy.columns, into: [db], ledger: dy.ledger) { rows, sums in
+                ck_column_sums(
+                    sums[0]!, dy.pointer + rows.lowerBound * dy.columns, rows.count, dy.columns)
+            }
         }
     }
 }

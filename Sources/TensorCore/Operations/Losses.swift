@@ -38,9 +38,16 @@ public func crossEntropy(_ logits: Tensor, labels: [Int32], weight: Float?) -> L
     let seed = Tensor(
         rows: weight == nil ? 0 : logits.rows, columns: logits.columns, category: .gradients,
         ledger: logits.ledger)
-    let sum = ck_cross_entropy(
-        weight == nil ? nil : seed.pointer, logits.pointer, labels, weight ?? 0, logits.rows, logits.columns)
-    return Loss(sum: sum, root: logits, seed: seed)
+    let division = Division(rows: logits.rows, columns: logits.columns)
+    let sums = labels.withUnsafeBufferPointer { labels in
+        division.map { rows in
+            let start = rows.lowerBound * logits.columns
+            return ck_cross_entropy(
+                weight == nil ? nil : seed.pointer + start, logits.pointer + start,
+                labels.baseAddress.map { $0 + rows.lowerBound }, weight ?? 0, rows.count, logits.columns)
+        }
+    }
+    return Loss(sum: sums.reduce(0, +), root: logits, seed: seed)
 }
 
 /// Sums the squared errors of predictions against targets.

@@ -17,23 +17,30 @@ public func layerNorm(
     guard isRecorded([x, residual, weight, bias]) else {
         var input = x
         if let residual {
-            ck_add(y.pointer, x.pointer, residual.pointer, x.count)
+            y.set(toSumOf: x, residual)
             input = y
         }
-        ck_layer_norm(
-            y.pointer, nil, nil, input.pointer, weight.pointer, bias.pointer, epsilon, x.rows, x.columns)
+        inParallel(rows: x.rows, columns: x.columns) { rows in
+            let start = rows.lowerBound * x.columns
+            ck_layer_norm(
+                y.pointer + start, nil, nil, input.pointer + start, weight.pointer, bias.pointer, epsilon,
+                rows.count, x.columns)
+        }
         return y
     }
     var input = x.detached
     if let residual {
         input = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
-        ck_add(input.pointer, x.pointer, residual.pointer, x.count)
+        input.set(toSumOf: x, residual)
     }
     let statistics = Tensor(rows: 2, columns: x.rows, ledger: x.ledger)
-    ck_layer_norm(
-        y.pointer, statistics.pointer, statistics.pointer + x.rows, input.pointer, weight.pointer,
-        bias.pointer,
-        epsilon, x.rows, x.columns)
+    inParallel(rows: x.rows, columns: x.columns) { rows in
+        let start = rows.lowerBound * x.columns
+        let means = statistics.pointer + rows.lowerBound
+        ck_layer_norm(
+            y.pointer + start, means, means + x.rows, input.pointer + start, weight.pointer, bias.pointer,
+            epsilon, rows.count, x.columns)
+    }
     return recorded(y, inputs: [x, residual, weight, bias]) {
         LayerNormPullback(input: input, statistics: statistics, weight: weight.detached)
     }
@@ -52,9 +59,15 @@ private struct LayerNormPullback: Pullback {
             ? Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger) : nil
         let dweight = inputs[2].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
         let dbias = inputs[3].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
-        ck_layer_norm_backward(
-            dx?.pointer, dweight?.pointer, dbias?.pointer, dy.pointer, input.pointer, weight.pointer,
-            statistics.pointer, statistics.pointer + dy.rows, dy.rows, dy.columns)
+        sumInParallel(
+            rows: dy.rows, columns: dy.columns, into: [dweight, dbias], ledger: dy.ledger
+        ) { rows, sums in
+            let start = rows.lowerBound * dy.columns
+            let means = statistics.pointer + rows.lowerBound
+            ck_layer_norm_backward(
+                dx.map { $0.pointer + start }, sums[0], sums[1], dy.pointer + start, input.pointer + start,
+                weight.pointer, means, means + dy.rows, rows.count, dy.columns)
+        }
         if let dx {
             let both = inputs[0] != nil && inputs[1] != nil
             inputs[0]?.add(dx, fresh: !both)
@@ -71,7 +84,12 @@ public func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
     precondition(x.isContiguous && x.columns == weight.columns)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)
     let rstd = isRecorded([x, weight]) ? Tensor(rows: 1, columns: x.rows, ledger: x.ledger) : nil
-    ck_rms_norm(y.pointer, rstd?.pointer, x.pointer, weight.pointer, epsilon, x.rows, x.columns)
+    inParallel(rows: x.rows, columns: x.columns) { rows in
+        let start = rows.lowerBound * x.columns
+        ck_rms_norm(
+            y.pointer + start, rstd.map { $0.pointer + rows.lowerBound }, x.pointer + start, weight.pointer,
+            epsilon, rows.count, x.columns)
+    }
     guard let rstd else { return y }
     return recorded(y, inputs: [x, weight]) {
         RMSNormPullback(x: x.detached, rstd: rstd, weight: weight.detached)
@@ -89,9 +107,12 @@ private struct RMSNormPullback: Pullback {
             inputs[0] == nil
             ? nil : Tensor(rows: dy.rows, columns: dy.columns, category: .gradients, ledger: dy.ledger)
         let dweight = inputs[1].map { zeroedDestination($0, columns: dy.columns, ledger: dy.ledger) }
-        ck_rms_norm_backward(
-            dx?.pointer, dweight?.pointer, dy.pointer, x.pointer, weight.pointer, rstd.pointer, dy.rows,
-            dy.columns)
+        sumInParallel(rows: dy.rows, columns: dy.columns, into: [dweight], ledger: dy.ledger) { rows, sums in
+            let start = rows.lowerBound * dy.columns
+            ck_rms_norm_backward(
+                dx.map { $0.pointer + start }, sums[0], dy.pointer + start, x.pointer + start, weight.pointer,
+                rstd.pointer + rows.lowerBound, rows.count, dy.columns)
+        }
         if let dx { inputs[0]?.add(dx, fresh: true) }
     }
 }

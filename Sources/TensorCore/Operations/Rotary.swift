@@ -58,6 +58,13 @@ private struct RotatePullback: Pullback {
 extension RotaryTable {
     fileprivate func rotate(_ out: Tensor, _ x: Tensor, _ positions: [Int32], sign: Float) {
         let h = values.columns
-        ck_rotate_half(out.pointer, x.pointer, values.pointer, positions, sign, x.rows, x.columns / h, h)
+        positions.withUnsafeBufferPointer { positions in
+            inParallel(rows: x.rows, columns: x.columns) { rows in
+                let start = rows.lowerBound * x.columns
+                ck_rotate_half(
+                    out.pointer + start, x.pointer + start, values.pointer,
+                    positions.baseAddress.map { $0 + rows.lowerBound }, sign, rows.count, x.columns / h, h)
+            }
+        }
     }
 }

@@ -118,8 +118,9 @@ final class Redistribution {
     func move(
         _ split: Split, _ samples: [Owned], dataset: TokenizedDataset, builder: BatchBuilder
     ) throws {
-        let sharing = channel.world.hosts.filter { $0 == channel.world.hosts[rank] }.count
-        let free = try channel.world.agree { try HostResources.current().availableMemoryBytes } / sharing
+        let free = try channel.world.agree {
+            try HostResources.availableMemoryBytes(rank: rank, hosts: channel.world.hosts)
+        }
         let largest = samples.map { byteCount($0.sample, builder) }.max() ?? 0
         _ = try fit(into: min(ledger.headroom, free / 3), largestSample: largest)
         ship(split, samples, dataset: dataset, builder: builder)

@@ -91,12 +91,23 @@ extension ClusterReport {
             hostNames.compactMap { host in
                 let ranks = ranks(on: host)
                 let count = coreCount(of: ranks)
-                guard ranks.count > count else { return nil }
+                let cores = "\(count) core\(count == 1 ? "" : "s")"
+                if ranks.count > count {
+                    return Finding(
+                        .warning,
+                        "\(rankNames(ranks, hosts: hosts)) share \(cores): they slow each other down",
+                        remedy: "start at most \(count) there (`\(host) slots=\(count)` in the host file)")
+                }
+                let hardware = ranks.map { details[$0].description }
+                let threads = hardware.reduce(0) { $0 + $1.threadCount }
+                // What is wrong with a rank by itself, its description tells.
+                guard threads > count, hardware.allSatisfy({ $0.threadCount <= $0.coreCount }) else {
+                    return nil
+                }
                 return Finding(
                     .warning,
-                    "\(rankNames(ranks, hosts: hosts)) share \(count) core\(count == 1 ? "" : "s"): they slow each "
-                        + "other down",
-                    remedy: "start at most \(count) there (`\(host) slots=\(count)` in the host file)")
+                    "\(rankNames(ranks, hosts: hosts)) compute on \(threads) threads (device.threads) and share "
+                        + "\(cores): they slow each other down", remedy: "set device.threads to \"auto\"")
             }
         }
 

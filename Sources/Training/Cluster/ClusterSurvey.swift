@@ -67,6 +67,7 @@ public enum ClusterSurvey {
     private static func gather(
         _ identities: [RankIdentity], _ experiment: Experiment?, _ world: borrowing Communicator
     ) throws -> [[UInt8]]? {
+        try experiment?.device.threads.start(world)
         var own = try world.agree { try RankDetails.current(experiment) }
         own.routes = try routes(own.interfaces, identities, world)
         own.clockSeconds = 0 - (try ClockExchange.difference(world) { WallClock.seconds })

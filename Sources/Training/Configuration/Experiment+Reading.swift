@@ -154,7 +154,7 @@ extension Experiment.Device {
     fileprivate init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["memory_budget_bytes", "threads"])
         memoryBudget = try object.optional("memory_budget_bytes").map { try ByteBudget($0) }
-        if let value = object.optional("threads") { threads = try value.integer(in: 1...4096) }
+        if let value = object.optional("threads") { threads = try ThreadCount(value) }
     }
 }
 

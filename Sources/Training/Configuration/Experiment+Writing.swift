@@ -30,7 +30,7 @@ extension Experiment {
                 "device",
                 .dictionary([
                     ("memory_budget_bytes", device.memoryBudget?.json ?? .null),
-                    ("threads", JSONValue(device.threads)),
+                    ("threads", device.threads.json),
                 ])
             ),
             (

@@ -65,7 +65,7 @@ public struct Experiment: Sendable {
     public struct Device: Sendable {
         /// nil for no limit.
         public var memoryBudget: ByteBudget?
-        public var threads = 1
+        public var threads = ThreadCount.fixed(1)
     }
 
     public struct Cache: Sendable {

@@ -13,6 +13,8 @@ public struct HostDescription: Sendable, Equatable {
     public var host: String
     /// Cores that this process may use, by affinity and by the quota of its control groups; at least 1.
     public var coreCount: Int
+    /// Threads that it computes on.
+    public var threadCount: Int
     /// Bytes that could be allocated now, by the system's count and by the limits of the control groups.
     public var availableMemoryBytes: Int
     /// Bytes of the machine.
@@ -25,11 +27,12 @@ public struct HostDescription: Sendable, Equatable {
     public var hasAVX512: Bool
 
     public init(
-        host: String, coreCount: Int, availableMemoryBytes: Int, totalMemoryBytes: Int, blasCore: String,
-        blasCoreOverride: String?, hasAVX512: Bool
+        host: String, coreCount: Int, threadCount: Int, availableMemoryBytes: Int, totalMemoryBytes: Int,
+        blasCore: String, blasCoreOverride: String?, hasAVX512: Bool
     ) {
         self.host = host
         self.coreCount = coreCount
+        self.threadCount = threadCount
         self.availableMemoryBytes = availableMemoryBytes
         self.totalMemoryBytes = totalMemoryBytes
         self.blasCore = blasCore
@@ -44,6 +47,7 @@ public struct HostDescription: Sendable, Equatable {
         let resources = try HostResources.current()
         return HostDescription(
             host: MPIEnvironment.processorName, coreCount: resources.coreCount,
+            threadCount: TensorCore.threadCount,
             availableMemoryBytes: resources.availableMemoryBytes,
             totalMemoryBytes: resources.totalMemoryBytes,
             blasCore: blasCoreType, blasCoreOverride: getenv("OPENBLAS_CORETYPE").map { String(cString: $0) },
@@ -73,6 +77,14 @@ public struct HostDescription: Sendable, Equatable {
             }
         }
         for (rank, host) in hosts.enumerated() {
+            if host.threadCount > host.coreCount {
+                add(
+                    "\(host.threadCount) threads (device.threads) have \(host.coreCount) core\(host.coreCount == 1 ? "" : "s")",
+                    rank,
+                    remedy:
+                        "set device.threads to \"auto\"; where mpirun binds ranks to cores, start it with "
+                        + "--bind-to none")
+            }
             if let value = host.blasCoreOverride {
                 add(
                     "OPENBLAS_CORETYPE is set to \"\(value)\": OpenBLAS uses its \(host.blasCore) kernels without "
@@ -121,13 +133,14 @@ extension HostDescription {
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
-            "host", "cores", "available_memory_bytes", "total_memory_bytes", "blas_core",
+            "host", "cores", "threads", "available_memory_bytes", "total_memory_bytes", "blas_core",
             "blas_core_override",
             "avx512",
         ])
         self.init(
             host: try object.required("host").string(),
             coreCount: try object.required("cores").integer(in: 1...Int.max),
+            threadCount: try object.required("threads").integer(in: 1...Int.max),
             availableMemoryBytes: try object.required("available_memory_bytes").integer(in: 0...Int.max),
             totalMemoryBytes: try object.required("total_memory_bytes").integer(in: 0...Int.max),
             blasCore: try object.required("blas_core").string(),
@@ -138,6 +151,7 @@ extension HostDescription {
     public var json: JSONValue {
         .dictionary([
             ("host", JSONValue(host)), ("cores", JSONValue(coreCount)),
+            ("threads", JSONValue(threadCount)),
             ("available_memory_bytes", JSONValue(availableMemoryBytes)),
             ("total_memory_bytes", JSONValue(totalMemoryBytes)), ("blas_core", JSONValue(blasCore)),
             ("blas_core_override", blasCoreOverride.map { JSONValue($0) } ?? .null),

@@ -13,6 +13,13 @@ struct HostResources {
     var totalMemoryBytes: Int
     var hasAVX512: Bool
 
+    /// The memory that is free for a rank when all ranks of its host take as much. Not collective.
+    ///
+    /// - Parameter hosts: by rank.
+    static func availableMemoryBytes(rank: Int, hosts: [String]) throws -> Int {
+        try current().availableMemoryBytes / hosts.filter { $0 == hosts[rank] }.count
+    }
+
     #if os(Linux)
         /// Asks the kernel: affinity, control groups, memory.
         ///

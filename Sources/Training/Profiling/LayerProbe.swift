@@ -41,7 +41,7 @@ final class LayerProbe {
 
     /// - Parameters:
     ///   - dropout: the probability in the side network; 0 for none.
-    ///   - isThreaded: whether BLAS computes on more threads than the calling one, whose clock then says nothing.
+    ///   - isThreaded: whether more threads compute than the calling one, whose clock then says nothing.
     /// - Throws: when the side network cannot be built for the family.
     init(
         _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration,

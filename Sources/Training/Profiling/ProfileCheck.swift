@@ -60,6 +60,11 @@ extension Profile {
                     "profile: rank \(device.rank): expected \(host.host), which runs it now, found \(device.host)"
                 )
             }
+            guard device.threadCount == host.threadCount else {
+                throw Failure.configuration(
+                    "profile: rank \(device.rank) (\(host.host)): expected \(host.threadCount) threads (device.threads), as "
+                        + "now, found \(device.threadCount)")
+            }
             guard device.blasCore == host.blasCore else {
                 throw Failure.configuration(
                     "profile: rank \(device.rank) (\(host.host)): expected the BLAS core type \(host.blasCore), as now, "

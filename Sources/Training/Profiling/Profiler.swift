@@ -14,20 +14,16 @@ public struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
     private let dropout: Double
-    private let threadCount: Int
     private let seed: UInt64
 
     /// - Parameters:
     ///   - dropout: the probability in the side network during training; 0 for none.
-    ///   - threadCount: of a BLAS call.
     public init(
-        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0,
-        threadCount: Int = 1, seed: UInt64 = 0
+        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, seed: UInt64 = 0
     ) {
         self.family = family
         self.model = model
         self.dropout = dropout
-        self.threadCount = threadCount
         self.seed = seed
     }
 
@@ -71,7 +67,7 @@ public struct Profiler: Sendable {
             measured.values.reduce(0) { $0 + $1.wallSeconds }
                 / measured.values.reduce(0) { $0 + $1.processorSeconds })
         let device = DeviceProfile(
-            rank: world.rank, host: host.host, coreCount: host.coreCount,
+            rank: world.rank, host: host.host, coreCount: host.coreCount, threadCount: host.threadCount,
             memoryBytes: host.availableMemoryBytes, memoryBudgetBytes: memoryBudget, blasCore: host.blasCore,
             microBatchSizes: sizes,
             layers: kinds.map { measured[$0]!.times(sizeCount: sizes.count, slowdown: slowdown) })

@@ -262,9 +262,8 @@ final class RunContext {
     /// Bytes that this rank has left beside what its part of the plan takes. Not collective.
     func spareBytes() throws -> Int {
         let (rank, hosts) = (session.world.rank, session.world.hosts)
-        let sharing = hosts.filter { $0 == hosts[rank] }.count
         // An eighth: the plan was made for what was free, and others may want of it too.
-        let free = try HostResources.current().availableMemoryBytes / (8 * sharing)
+        let free = try HostResources.availableMemoryBytes(rank: rank, hosts: hosts) / 8
         guard let budget = session.memoryBudget else { return free }
         guard let place = Placement(choice.plan, rank: rank) else {
             return min(free, session.ledger.headroom)

@@ -30,14 +30,14 @@ struct RunHeader {
             )
         }
         var table = Table([
-            ("rank", .right), ("host", .left), ("cores", .right), ("memory", .right), ("BLAS", .left),
-            ("stage", .right), ("layers", .left), ("share", .right),
+            ("rank", .right), ("host", .left), ("cores", .right), ("threads", .right), ("memory", .right),
+            ("BLAS", .left), ("stage", .right), ("layers", .left), ("share", .right),
         ])
         for (rank, host) in hosts.enumerated() {
             let place = Placement(choice.plan, rank: rank)
             table.add([
-                "\(rank)", host.host, "\(host.coreCount)", Format.bytes(host.availableMemoryBytes),
-                host.blasCore,
+                "\(rank)", host.host, "\(host.coreCount)", "\(host.threadCount)",
+                Format.bytes(host.availableMemoryBytes), host.blasCore,
                 place.map { "\($0.stageIndex)" } ?? "-",
                 place.map { "\($0.stage.layers.lowerBound)-\($0.stage.layers.upperBound - 1)" }
                     ?? "cached epochs only",

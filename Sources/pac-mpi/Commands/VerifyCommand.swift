@@ -20,7 +20,7 @@ struct VerifyCommand: ParsableCommand {
 
     func run() throws {
         guard Program.speaks else { return }
-        setBLASThreadCount(1)
+        setThreadCount(1)
         let report = try ReferenceVerifier(paths: paths, techniques: technique.isEmpty ? nil : technique)
             .run()
         Output.line(json ? report.json.text(indented: true) : report.table)

@@ -10,7 +10,7 @@ import TensorCore
 // Times the parts of the program by themselves on one core, one line of JSON a measurement. The page's script,
 // experiments/benchmarks/run, starts it.
 
-setBLASThreadCount(1)
+setThreadCount(1)
 prepareAllocator()
 do {
     for section in CommandLine.arguments.dropFirst() {
