@@ -19,6 +19,9 @@ public final class Ledger {
     /// What the rank is doing, for the message about an exceeded budget.
     public var activity: any CustomStringConvertible = ""
 
+    /// Where large buffers come from.
+    let blocks = BlockPool()
+
     private var totalBytes = 0
     private var budget = Int.max
     private var exceeded: ((BudgetOverrun) -> Never)?
@@ -46,6 +49,7 @@ public final class Ledger {
     public func resetPeaks() {
         peakBytes = liveBytes
         peakTotalBytes = totalBytes
+        blocks.resetPeak()
     }
 
     /// Runs a forward pass that will have no backward: nothing is recorded and nothing saved.

@@ -21,12 +21,17 @@ public final class Storage {
         self.ledger = ledger
         owner = nil
         // Before the allocation: what goes beyond the budget is never made.
-        ledger.register(count * MemoryLayout<Float>.stride, category)
+        let bytes = count * MemoryLayout<Float>.stride
+        ledger.register(bytes, category)
         var raw: UnsafeMutableRawPointer?
-        let status = posix_memalign(&raw, 64, max(64, count * MemoryLayout<Float>.stride))
-        guard status == 0, let raw else {
-            // malloc's own refusal: nothing in this process could go on.
-            fatalError("out of memory: \(count * 4) bytes for \(category.rawValue)")
+        if bytes >= BlockPool.leastBytes {
+            raw = ledger.blocks.take(bytes)
+        } else if posix_memalign(&raw, 64, max(64, bytes)) != 0 {
+            raw = nil
+        }
+        guard let raw else {
+            // The system's own refusal: nothing in this process could go on.
+            fatalError("out of memory: \(bytes) bytes for \(category.rawValue)")
         }
         pointer = raw.assumingMemoryBound(to: Float.self)
     }
@@ -45,7 +50,9 @@ public final class Storage {
     }
 
     deinit {
-        ledger.release(count * MemoryLayout<Float>.stride, category)
-        if owner == nil { free(pointer) }
+        let bytes = count * MemoryLayout<Float>.stride
+        ledger.release(bytes, category)
+        guard owner == nil else { return }
+        if bytes >= BlockPool.leastBytes { ledger.blocks.give(pointer, bytes) } else { free(pointer) }
     }
 }

@@ -118,6 +118,9 @@ size_t ck_thread_count(void);
 void ck_for_each_part(size_t parts, ck_part body, void *context);
 
 // ---- the allocator ----
+// Whole pages of zeros from the system; NULL when it has no more. They are given back by the same number of bytes.
+void *ck_take_pages(size_t bytes);
+void ck_give_pages_back(void *pages, size_t bytes);
 // Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
 void ck_return_free_memory(void);
 // Keeps freed blocks of up to 256 MB for reuse instead of giving each back: a step allocates what the last one freed,

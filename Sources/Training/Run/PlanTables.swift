@@ -96,8 +96,9 @@ extension Forecast {
         let first =
             streamSeconds.map { "the frozen model over all samples \(Format.duration($0))" }
             ?? "an epoch with the backbone \(Format.duration(epochSeconds))"
+        let cached = streamSeconds == nil ? "one from the cache" : "an epoch from the cache"
         return table.text + "\n" + first
-            + (cachedEpochSeconds.map { ", an epoch from the cache at least \(Format.duration($0))" } ?? "")
+            + (cachedEpochSeconds.map { ", \(cached) at least \(Format.duration($0))" } ?? "")
             + "; all of them \(Format.duration(totalSeconds))"
     }
 }
