@@ -163,6 +163,11 @@ import Testing
             settings: [#"technique={"kind": "adapters", "reduction_factor": 33}"#],
             message: ["technique.reduction_factor: expected at most 32", "found 33"]),
         Case(
+            testDescription: "threads that are no number", settings: ["device.threads=many"],
+            message: [
+                "device.threads: expected a number of threads or \"auto\"", "found the string \"many\"",
+            ]),
+        Case(
             testDescription: "a cache for a technique inside the backbone",
             settings: [#"technique={"kind": "lora"}"#, "cache.enabled=true"],
             message: ["cache.enabled: expected false with technique \"lora\": it trains inside the backbone"]),

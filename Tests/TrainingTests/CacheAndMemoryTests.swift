@@ -40,6 +40,13 @@ import Testing
             let trace = String(decoding: try readFile("\(run.directory)/trace.json"), as: UTF8.self)
             #expect(trace.contains(#""F1""#))
         }
+        // The products are large enough for several threads.
+        for threads in ["3", "auto"] {
+            let run = try workshop.train(
+                "threads-\(threads)", plan: plans[0], settings: settings + ["device.threads=\(threads)"])
+            #expect(largestDifference(try run.losses(), try expected.losses()) < 1e-5)
+            #expect(try run.metrics() == expected.metrics())
+        }
     }
 
     @Test("the backbone's weights go, and samples move between stages")

@@ -134,6 +134,13 @@ import TextData
         for part in ["disk, later", "an epoch with the backbone", "one from the cache", "instead of that:"] {
             #expect(told.output.contains(part), "\(told.output)")
         }
+        let streaming = try workshop.run([
+            "plan", workshop.experiment, "--set", #"parallelism={"schedule": "streaming"}"#, "--profile",
+            profile,
+        ])
+        #expect(
+            streaming.output.contains("the frozen model over all samples ")
+                && streaming.output.contains(", an epoch from the cache at least "), "\(streaming.output)")
         // A profile of another technique is of no use.
         let other = try workshop.run(
             ["plan", workshop.experiment, "--profile", profile]
