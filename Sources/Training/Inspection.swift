@@ -3,6 +3,7 @@ import Models
 import Reporting
 import Support
 import TensorCore
+import TextData
 
 /// What a file or directory of ours holds, told to a person or as JSON.
 public struct Inspection {
@@ -54,12 +55,32 @@ public struct Inspection {
             ])
             datasets.append((name, .array(shape.map { JSONValue($0) })))
         }
+        let splits = try Split.allCases.compactMap { split in
+            try samples(of: split, in: file).map { (split.rawValue, $0) }
+        }
         try file.close()
-        let lines = attributes.map { "\($0.0): \($0.1.string ?? $0.1.text())" }
         return (
-            .dictionary([("attributes", .dictionary(attributes)), ("datasets", .dictionary(datasets))]),
-            lines.joined(separator: "\n") + "\n\n" + table.text
+            .dictionary([
+                ("attributes", .dictionary(attributes)), ("datasets", .dictionary(datasets)),
+                ("splits", .dictionary(splits)),
+            ]),
+            describe(attributes) + "\n\n" + table.text
         )
+    }
+
+    /// Which samples a cache file holds of a split, and which layers of each; nil for none.
+    private static func samples(of split: Split, in file: H5File) throws -> JSONValue? {
+        guard let shape = try CacheSplit.shape(of: split, in: file) else { return nil }
+        let samples = try file.openDataset("/\(split.rawValue)/sample_ids").read(Int64.self)
+        let layers = shape.stacks.map { stack -> (String, JSONValue) in
+            (
+                stack.stack.rawValue,
+                .array([stack.layers.lowerBound, stack.layers.upperBound].map { JSONValue($0) })
+            )
+        }
+        return .dictionary([
+            ("layers", .dictionary(layers)), ("sample_ids", .array(samples.map { JSONValue(Int($0)) })),
+        ])
     }
 
     private static func tensors(_ path: String) throws -> (JSONValue, String) {

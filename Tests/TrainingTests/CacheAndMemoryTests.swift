@@ -108,7 +108,7 @@ import Testing
                     "side-initial.safetensors"
                 ])
 
-        var seen = 0
+        var seen: [Int] = []
         for rank in 0..<4 {
             let outcome = try workshop.run([
                 "inspect", "\(workshop.path)/run/cache/rank-000\(rank).h5", "--json",
@@ -139,11 +139,15 @@ import Testing
                 #expect(try shape("/\(split)/crc32c") == [samples])
                 #expect(try shape("/\(split)/labels") == [samples])
                 #expect(try shape("/\(split)/token_ids") == [activations[0]])
-                if split == "train" { seen += samples }
+                let listed = try #require(file["splits"]?[split])
+                #expect(listed["layers"]?["encoder"]?.array?.map(\.integer) == [0, 4])
+                let ids = try #require(listed["sample_ids"]?.array).map { try #require($0.integer) }
+                #expect(ids.count == samples)
+                if split == "train" { seen += ids }
             }
         }
         // Each sample is with one rank.
-        #expect(seen == Workshop.trainCount)
+        #expect(seen.sorted() == Array(0..<Workshop.trainCount))
 
         let side = try SafetensorsFile("\(workshop.path)/run/cache/side-initial.safetensors")
         #expect(!side.entries.isEmpty)
