@@ -39,21 +39,26 @@ CK_INLINE float ck_float(uint32_t bits) {
     return x;
 }
 
+// Declares what exp(clamped) is made of, for a float or a vector of them: y, a polynomial in what the reduction leaves, and
+// shifted, whose low bits are the power of two to multiply it by.
+#define CK_EXP_STEPS(type, clamped, shifted, y)                                  \
+    const type shifted = clamped * 1.44269504088896341f + 12582912.0f;           \
+    const type whole = shifted - 12582912.0f;                                    \
+    const type r = (clamped - whole * 0.693359375f) - whole * -2.12194440e-4f;   \
+    type y = (type){0} + 1.9875691500e-4f;                                       \
+    y = y * r + 1.3981999507e-3f;                                                \
+    y = y * r + 8.3334519073e-3f;                                                \
+    y = y * r + 4.1665795894e-2f;                                                \
+    y = y * r + 1.6666665459e-1f;                                                \
+    y = y * r + 5.0000001201e-1f;                                                \
+    y = y * (r * r) + r + 1.0f
+
 // exp(x) for x <= 0 to 1.5 units in the last place; 0 below -87.3, where the result would be subnormal; NaN stays NaN.
 // Cody-Waite reduction and the polynomial of Cephes' expf. Adding 1.5 * 2^23 rounds to an integer in the low bits,
 // which -ffast-math would cancel.
 CK_INLINE float ck_exp_negative(float x) {
     const float clamped = x < -87.33f ? -87.33f : x;
-    const float shifted = clamped * 1.44269504088896341f + 12582912.0f;
-    const float whole = shifted - 12582912.0f;
-    const float r = (clamped - whole * 0.693359375f) - whole * -2.12194440e-4f;
-    float y = 1.9875691500e-4f;
-    y = y * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * (r * r) + r + 1.0f;
+    CK_EXP_STEPS(float, clamped, shifted, y);
     const float power = ck_float((ck_bits(shifted) + 127u) << 23);
     return x < -87.33f ? 0.0f : y * power;
 }

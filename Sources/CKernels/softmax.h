@@ -45,16 +45,7 @@ CK_INLINE ck_vector ck_vector_exp_negative(ck_vector x) {
     const ck_vector least = (ck_vector){0} - 87.33f;
     const ck_mask vanishes = x < least;
     const ck_vector clamped = ck_vector_select(vanishes, least, x);
-    const ck_vector shifted = clamped * 1.44269504088896341f + 12582912.0f;
-    const ck_vector whole = shifted - 12582912.0f;
-    const ck_vector r = (clamped - whole * 0.693359375f) - whole * -2.12194440e-4f;
-    ck_vector y = (ck_vector){0} + 1.9875691500e-4f;
-    y = y * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * (r * r) + r + 1.0f;
+    CK_EXP_STEPS(ck_vector, clamped, shifted, y);
     const ck_vector power = (ck_vector)(((ck_mask)shifted + 127) << 23);
     return (ck_vector)((ck_mask)(y * power) & ~vanishes);
 }

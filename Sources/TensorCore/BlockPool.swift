@@ -25,11 +25,11 @@ final class BlockPool {
     func take(_ bytes: Int) -> UnsafeMutableRawPointer? {
         let bytes = Self.sizeClass(bytes)
         live += bytes
+        peak = max(peak, live)
         if let index = free.lastIndex(where: { $0.bytes == bytes }) {
             freeBytes -= bytes
             return free.remove(at: index).pointer
         }
-        peak = max(peak, live)
         evict(downTo: peak + Self.slack - live)
         return ck_take_pages(bytes)
     }

@@ -62,5 +62,5 @@ public var blasCoreType: String { String(cString: openblas_get_corename()) }
 /// How OpenBLAS was built, in its own words: "OpenBLAS 0.3.21 DYNAMIC_ARCH ... Zen MAX_THREADS=128".
 public var blasConfiguration: String { String(cString: openblas_get_config()) }
 
-/// Prepares this process for computing: the allocator keeps what a step frees, for the next.
+/// Prepares this process for computing: malloc keeps what a step frees, for the next.
 public func prepareAllocator() { ck_keep_free_memory() }

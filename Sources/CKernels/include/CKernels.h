@@ -123,7 +123,7 @@ void *ck_take_pages(size_t bytes);
 void ck_give_pages_back(void *pages, size_t bytes);
 // Gives freed heap memory back to the system, where the C library can; for the resident size between two phases.
 void ck_return_free_memory(void);
-// Keeps freed blocks of up to 256 MB for reuse instead of giving each back: a step allocates what the last one freed,
-// and fresh pages from the system cost more than many a kernel. To be called once, before the first large allocation.
+// Lets malloc keep freed blocks of up to 256 MB for reuse instead of giving each back: a step allocates what the last one
+// freed, and fresh pages from the system cost more than many a kernel. To be called once, before the first large allocation.
 void ck_keep_free_memory(void);
 #endif
