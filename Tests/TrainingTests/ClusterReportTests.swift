@@ -23,7 +23,7 @@ import Training
         var details = (0..<4).map { rank in
             RankDetails(
                 description: HostDescription(
-                    host: rank < 2 ? "ann" : "bob", coreCount: 2, threadCount: 1,
+                    host: rank < 2 ? "ann" : "bob", coreCount: 2, launcherCoreCount: 2, threadCount: 1,
                     availableMemoryBytes: 4_000_000_000,
                     totalMemoryBytes: 8_000_000_000, blasCore: "Haswell", blasCoreOverride: nil,
                     hasAVX512: false),

@@ -113,10 +113,12 @@ import Training
     }
 
     private static func host(
-        _ core: String, override: String? = nil, avx512: Bool = true, threads: Int = 1
+        _ core: String, override: String? = nil, avx512: Bool = true, threads: Int = 1,
+        cores: Int = 4
     ) -> HostDescription {
         HostDescription(
-            host: "pi", coreCount: 4, threadCount: threads, availableMemoryBytes: 1 << 30,
+            host: "pi", coreCount: cores, launcherCoreCount: 4, threadCount: threads,
+            availableMemoryBytes: 1 << 30,
             totalMemoryBytes: 1 << 31,
             blasCore: core,
             blasCoreOverride: override, hasAVX512: avx512)
@@ -151,5 +153,14 @@ import Training
                 "OpenBLAS kernels differ (Haswell on ranks 0, 2, SkylakeX on rank 1): ranks round differently, so "
                     + "results depend on which rank computes what",
             ])
+    }
+
+    @Test func boundRanksAreToldOfIdleCores() {
+        let bound = Self.host("Zen", avx512: false, cores: 1)
+        #expect(
+            HostDescription.warnings([bound, bound]) == [
+                "ranks 0, 1: bound by mpirun to 1 of 4 cores, which leaves 2 idle (mpirun --bind-to none)"
+            ])
+        #expect(HostDescription.warnings([bound, bound, bound, bound]) == [])
     }
 }

@@ -13,6 +13,8 @@ public struct HostDescription: Sendable, Equatable {
     public var host: String
     /// Cores that this process may use, by affinity and by the quota of its control groups; at least 1.
     public var coreCount: Int
+    /// The same of the `mpirun` or its daemon that started it; more where that has bound it to some of them.
+    public var launcherCoreCount: Int
     /// Threads that it computes on.
     public var threadCount: Int
     /// Bytes that could be allocated now, by the system's count and by the limits of the control groups.
@@ -27,11 +29,13 @@ public struct HostDescription: Sendable, Equatable {
     public var hasAVX512: Bool
 
     public init(
-        host: String, coreCount: Int, threadCount: Int, availableMemoryBytes: Int, totalMemoryBytes: Int,
+        host: String, coreCount: Int, launcherCoreCount: Int, threadCount: Int, availableMemoryBytes: Int,
+        totalMemoryBytes: Int,
         blasCore: String, blasCoreOverride: String?, hasAVX512: Bool
     ) {
         self.host = host
         self.coreCount = coreCount
+        self.launcherCoreCount = launcherCoreCount
         self.threadCount = threadCount
         self.availableMemoryBytes = availableMemoryBytes
         self.totalMemoryBytes = totalMemoryBytes
@@ -47,6 +51,7 @@ public struct HostDescription: Sendable, Equatable {
         let resources = try HostResources.current()
         return HostDescription(
             host: MPIEnvironment.processorName, coreCount: resources.coreCount,
+            launcherCoreCount: resources.launcherCoreCount,
             threadCount: TensorCore.threadCount,
             availableMemoryBytes: resources.availableMemoryBytes,
             totalMemoryBytes: resources.totalMemoryBytes,
@@ -84,6 +89,15 @@ public struct HostDescription: Sendable, Equatable {
                     remedy:
                         "set device.threads to \"auto\"; where mpirun binds ranks to cores, start it with "
                         + "--bind-to none")
+            }
+            let threads = hosts.filter { $0.host == host.host }.reduce(0) { $0 + $1.threadCount }
+            if host.threadCount == host.coreCount, threads < host.launcherCoreCount,
+                host.coreCount < host.launcherCoreCount
+            {
+                add(
+                    "bound by mpirun to \(host.coreCount) of \(host.launcherCoreCount) cores, which leaves "
+                        + "\(host.launcherCoreCount - threads) idle (mpirun --bind-to none)", rank,
+                    remedy: "start mpirun with --bind-to none, and set device.threads to \"auto\"")
             }
             if let value = host.blasCoreOverride {
                 add(
@@ -133,13 +147,15 @@ extension HostDescription {
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
     public init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
-            "host", "cores", "threads", "available_memory_bytes", "total_memory_bytes", "blas_core",
+            "host", "cores", "launcher_cores", "threads", "available_memory_bytes", "total_memory_bytes",
+            "blas_core",
             "blas_core_override",
             "avx512",
         ])
         self.init(
             host: try object.required("host").string(),
             coreCount: try object.required("cores").integer(in: 1...Int.max),
+            launcherCoreCount: try object.required("launcher_cores").integer(in: 1...Int.max),
             threadCount: try object.required("threads").integer(in: 1...Int.max),
             availableMemoryBytes: try object.required("available_memory_bytes").integer(in: 0...Int.max),
             totalMemoryBytes: try object.required("total_memory_bytes").integer(in: 0...Int.max),
@@ -151,7 +167,7 @@ extension HostDescription {
     public var json: JSONValue {
         .dictionary([
             ("host", JSONValue(host)), ("cores", JSONValue(coreCount)),
-            ("threads", JSONValue(threadCount)),
+            ("launcher_cores", JSONValue(launcherCoreCount)), ("threads", JSONValue(threadCount)),
             ("available_memory_bytes", JSONValue(availableMemoryBytes)),
             ("total_memory_bytes", JSONValue(totalMemoryBytes)), ("blas_core", JSONValue(blasCore)),
             ("blas_core_override", blasCoreOverride.map { JSONValue($0) } ?? .null),

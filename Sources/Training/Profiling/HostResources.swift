@@ -9,6 +9,8 @@ import Support
 /// Cores and memory that this process may use, and what its processor can do.
 struct HostResources {
     var coreCount: Int
+    /// The same of whoever started this process; more where `mpirun` has bound it.
+    var launcherCoreCount: Int
     var availableMemoryBytes: Int
     var totalMemoryBytes: Int
     var hasAVX512: Bool
@@ -30,9 +32,13 @@ struct HostResources {
                 mounts: readSystemFile("/proc/self/mountinfo") ?? "")
             let memory = try MemoryInformation(try required("/proc/meminfo"), file: "/proc/meminfo")
             let allowed = try processors().count
-            let quota = groups.processorLimit(readSystemFile).map { max(1, Int($0)) }
+            let launcher = "/proc/\(getppid())/status"
+            let launcherAllowed =
+                try readSystemFile(launcher).map { try allowedProcessors($0, file: launcher).count }
+                ?? allowed
+            let quota = groups.processorLimit(readSystemFile).map { max(1, Int($0)) } ?? .max
             return HostResources(
-                coreCount: min(allowed, quota ?? allowed),
+                coreCount: min(allowed, quota), launcherCoreCount: min(launcherAllowed, quota),
                 availableMemoryBytes: min(
                     memory.availableBytes, groups.availableMemory(readSystemFile) ?? memory.availableBytes),
                 totalMemoryBytes: memory.totalBytes,
@@ -58,8 +64,9 @@ struct HostResources {
             guard let memory = number("hw.memsize") else {
                 throw Failure.run("sysctl hw.memsize: cannot be read: \(systemReason())")
             }
+            let count = max(1, number("hw.ncpu") ?? 1)
             return HostResources(
-                coreCount: max(1, number("hw.ncpu") ?? 1), availableMemoryBytes: memory,
+                coreCount: count, launcherCoreCount: count, availableMemoryBytes: memory,
                 totalMemoryBytes: memory,
                 hasAVX512: number("hw.optional.avx512f") == 1)
         }
