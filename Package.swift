@@ -42,18 +42,35 @@ let package = Package(
 
         // Floor 3
         .target(
+            name: "Configuration", dependencies: ["Models", "Planning", "TensorCore", "TextData", "Support"],
+            swiftSettings: strict),
+        .target(
+            name: "Verification",
+            dependencies: ["Models", "TensorCore", "CKernels", "TextData", "Reporting", "Support"],
+            swiftSettings: strict),
+
+        // Floor 4
+        .target(
+            name: "RunReport",
+            dependencies: ["Configuration", "Planning", "Models", "TextData", "Reporting", "Support"],
+            swiftSettings: strict),
+
+        // Floor 5
+        .target(
             name: "Training",
             dependencies: [
+                "Configuration",
                 "Models", "Planning", "TensorCore", "MPI", "HDF5", "TextData", "Reporting",
                 "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 4
+        // Floor 6
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
-                "Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "TextData",
+                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning", "TensorCore",
+                "MPI", "HDF5", "TextData",
                 "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -73,7 +90,9 @@ let package = Package(
         // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
         .executableTarget(
             name: "spmd-checks",
-            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support"],
+            dependencies: [
+                "Training", "Configuration", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support",
+            ],
             path: "Tests/spmd-checks",
             swiftSettings: strict),
 
@@ -102,7 +121,8 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Models", "Planning", "TensorCore", "TextData", "HDF5", "Reporting",
+                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning", "TensorCore",
+                "TextData", "HDF5", "Reporting",
                 "Support", "Launching", "pac-mpi",
             ],
             swiftSettings: strict),

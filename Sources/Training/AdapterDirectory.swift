@@ -1,32 +1,33 @@
+import Configuration
 import Models
 import Support
 import TensorCore
 import TextData
 
 /// A saved adapter, for reading: the trained tensors and what they belong to.
-public struct AdapterDirectory {
-    public let path: String
+package struct AdapterDirectory {
+    package let path: String
     private let configuration: JSONObjectReader
 
     static let tensorFile = "adapter_model.safetensors"
     static let configurationFile = "adapter_config.json"
 
     /// Opens an adapter for reading. Throws when its configuration is missing or damaged.
-    public init(_ path: String) throws {
+    package init(_ path: String) throws {
         self.path = path
         let file = path + "/" + Self.configurationFile
         configuration = try JSONReader(JSONValue(contentsOf: file), file: file).object()
     }
 
     /// The most tokens of a text that the adapter was trained to write, with some room.
-    public func maximumGenerationLength() throws -> Int {
+    package func maximumGenerationLength() throws -> Int {
         try configuration.required("maximum_generation_length").integer(in: 1...1 << 20)
     }
 
     /// Takes over what an adapter decides of an experiment: technique, labels and pooling; checks what must agree.
     ///
     /// - Throws: when the adapter was not made by this program, or belongs to another task kind.
-    public func apply(to experiment: inout Experiment) throws {
+    package func apply(to experiment: inout Experiment) throws {
         _ = try configuration.required("format_version").integer(in: 2...2)
         experiment.technique = try readTechnique(configuration.required("technique"))
         experiment.cache.isEnabled = experiment.cache.isEnabled && experiment.technique.isCacheable
@@ -56,7 +57,7 @@ public struct AdapterDirectory {
     /// Sets a model's trainable values.
     ///
     /// - Throws: when the adapter was trained on another model, or a tensor is missing or has another shape.
-    public func load(into model: StageModel, modelFingerprint: String) throws {
+    package func load(into model: StageModel, modelFingerprint: String) throws {
         let hash = try configuration.required("model_hash")
         guard try hash.string() == modelFingerprint else {
             throw hash.failure(expected: "\"\(modelFingerprint)\", the hash of the experiment's model")

@@ -6,14 +6,14 @@ import TensorCore
 import TextData
 
 /// What a file or directory of ours holds, told to a person or as JSON.
-public struct Inspection {
-    public let json: JSONValue
-    public let text: String
+package struct Inspection {
+    package let json: JSONValue
+    package let text: String
 
     /// Looks at a cache file, a safetensors file, a checkpoint, an adapter or a run directory.
     ///
     /// - Throws: when nothing is there, or it is none of these, or it is damaged.
-    public init(_ path: String) throws {
+    package init(_ path: String) throws {
         guard fileExists(path) else { throw Failure.configuration("\(path): no such file or directory") }
         if path.hasSuffix(".h5") || path.hasSuffix(".part") {
             (json, text) = try Self.cache(path)

@@ -9,12 +9,12 @@ import Support
 
 /// The end of a job because of one rank that cannot go on: a full disk, a lost peer, an exceeded budget. It says so with
 /// its rank and host, and all others end at once.
-public enum LoneFailure {
+package enum LoneFailure {
     /// Tells a failure on the standard error, unless another rank tells its own or this one already has. Not collective.
     ///
     /// Of ranks that fail at once, or because of each other, one speaks. Of what a signal ends rank 0 speaks at once, the
     /// others only when they `end`.
-    public static func tell(_ failure: Failure) {
+    package static func tell(_ failure: Failure) {
         if !failure.isEndedBySignal || MPIEnvironment.rankBeforeInitialization == 0 { speak(failure) }
     }
 
@@ -31,7 +31,7 @@ public enum LoneFailure {
     }
 
     /// Tells a failure and ends the job with its status. Not collective.
-    public static func end(_ failure: Failure) -> Never {
+    package static func end(_ failure: Failure) -> Never {
         tell(failure)
         // The library's abort has words of its own, which one process alone need not add.
         if isAlone { _exit(failure.exitStatus) }

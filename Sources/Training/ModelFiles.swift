@@ -1,18 +1,19 @@
+import Configuration
 import Models
 import Support
 import TensorCore
 import TextData
 
 /// A model as an experiment names it: its family, and where its frozen tensors come from.
-public final class ModelFiles {
-    public let family: any ModelFamily
+package final class ModelFiles {
+    package let family: any ModelFamily
     private let specification: Experiment.Model
     /// What a kept cache has of the model; nil where the model itself is read.
     let cached: CachedTensors?
     /// Open while the backbone is in use.
     private var checkpoint: Checkpoint?
     /// Identifies weights and configuration.
-    public let fingerprint: String
+    package let fingerprint: String
 
     init(_ specification: Experiment.Model) throws {
         self.specification = specification
@@ -75,7 +76,7 @@ public final class ModelFiles {
     }
 
     /// The backbone's tensors: a view of the mapped checkpoint, or drawn from the seed.
-    public func frozenSource(_ ledger: Ledger) throws -> any ParameterSource {
+    package func frozenSource(_ ledger: Ledger) throws -> any ParameterSource {
         if let cached { return cached.frozenSource(ledger) }
         switch specification.initialization {
         case .random: return RandomSource(seed: UInt64(specification.seed), ledger: ledger)
@@ -87,7 +88,7 @@ public final class ModelFiles {
 
     /// A trained tensor's start from the checkpoint (a classifier that was saved with it); nil when it has none of this
     /// shape.
-    public func storedValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
+    package func storedValues(_ name: String, _ shape: [Int]) throws -> [Float]? {
         if let cached { return cached.classifierValues(name, shape) }
         guard specification.initialization == .checkpoint,
             let source = try frozenSource(Ledger()) as? CheckpointSource,
@@ -98,7 +99,7 @@ public final class ModelFiles {
     }
 
     /// Unmaps the checkpoint, once no tensor views it any more; it is mapped again when asked for.
-    public func release() { checkpoint = nil }
+    package func release() { checkpoint = nil }
 
     /// The pooling that the checkpoint declares (`1_Pooling/config.json` of sentence-transformers), else `cls`.
     func declaredPooling() throws -> Pooling {

@@ -1,3 +1,4 @@
+import Configuration
 import MPI
 import Models
 import Planning
@@ -9,7 +10,7 @@ import TextData
 /// A run from the cache that another run has kept: every epoch, data-parallel, without a backbone, on any number of ranks.
 ///
 /// Its numbers are those of a training run with the same settings, to the order in which floats are added.
-public final class ReplayRun {
+package final class ReplayRun {
     private let run: RunContext
     private let session: Session
     private let store: CacheStore
@@ -21,7 +22,7 @@ public final class ReplayRun {
     /// - Parameters: `source` is the directory of the run that kept the cache, or its experiment; `overwrites` replaces an
     ///   existing directory.
     /// - Throws: on all ranks, when the cache belongs to another model, tokenizer, data set, length or precision.
-    public init(_ source: String, overrides: [String], overwrites: Bool, world: consuming Communicator)
+    package init(_ source: String, overrides: [String], overwrites: Bool, world: consuming Communicator)
         throws
     {
         // The cache is that of the run as it was; what is trained from it goes beside it.
@@ -110,7 +111,7 @@ public final class ReplayRun {
     }
 
     /// Trains. Collective over the world.
-    public func train() throws -> Trainer.Summary {
+    package func train() throws -> Trainer.Summary {
         let needs = run.needs(store)
         let start = MonotonicClock.seconds
         let bytes = try store.redistribute(needs, isWhole: true)

@@ -1,3 +1,4 @@
+import Configuration
 import MPI
 import Models
 import Planning
@@ -10,44 +11,44 @@ import TextData
 /// checked on every rank before the first training step.
 ///
 /// Making one is collective: whatever is wrong on any rank ends all of them with the same message.
-public final class Session {
-    public let world: Communicator
-    public let ledger = Ledger()
+package final class Session {
+    package let world: Communicator
+    package let ledger = Ledger()
     /// What this rank did and when; records only within the steps of a training run.
     let trace: TraceRecorder
-    public let experiment: Experiment
-    public let model: ModelFiles
+    package let experiment: Experiment
+    package let model: ModelFiles
     /// The task with its tokenizer; on rank 0 only.
-    public let task: Task?
-    public let headKind: HeadKind
-    public let pooling: Pooling
+    package let task: Task?
+    package let headKind: HeadKind
+    package let pooling: Pooling
     /// The configuration of every stage's model.
-    public let modelConfiguration: StageModel.Configuration
+    package let modelConfiguration: StageModel.Configuration
     /// Bytes that this rank may use; nil for no limit.
     let memoryBudget: Int?
     /// When the session began, on the monotonic clock.
     let start = MonotonicClock.seconds
-    public let tokenizerFingerprint: String
+    package let tokenizerFingerprint: String
     /// Whether a validation compares texts that the model writes; otherwise one pass over the samples measures it.
     let validatesByWriting: Bool
-    public let train: TokenizedDataset?
-    public let validation: TokenizedDataset?
+    package let train: TokenizedDataset?
+    package let validation: TokenizedDataset?
 
     /// Where the frozen tensors of a session come from.
-    public enum Weights: Sendable {
+    package enum Weights: Sendable {
         case model
         /// The cache that a run has kept: the model's weights are not opened.
         case cache(RunDirectory)
     }
 
     /// Which data a command needs.
-    public enum Data { case trainAndValidation, validation, none }
+    package enum Data { case trainAndValidation, validation, none }
 
     /// Makes sure that the ranks belong together, reads the experiment on rank 0 and prepares everything on all ranks.
     ///
     /// - Parameters: `overrides` are `key.path=value`; `adjust` changes the experiment before anything is read, on rank 0
     ///   (an adapter brings its labels and sizes along).
-    public init(
+    package init(
         world: consuming Communicator, experimentPath: String, overrides: [String], data: Data,
         weights: Weights = .model,
         adjust: (inout Experiment) throws -> Void = { _ in }

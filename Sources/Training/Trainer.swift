@@ -5,21 +5,21 @@ import TextData
 
 /// One run: plan, first epoch through the stages while the cache fills, redistribution, cached epochs, evaluation, saved
 /// adapter; or the rest of it, where an earlier launch stopped.
-public final class Trainer {
+package final class Trainer {
     private let run: RunContext
     private var pipelineRun: PipelineRun?
     private var cachedRun: CachedRun?
 
     /// What a run ended with, on rank 0.
-    public struct Summary: Sendable {
-        public let directory: RunDirectory
+    package struct Summary: Sendable {
+        package let directory: RunDirectory
         /// nil without validation, and for a run that had come to its end before.
-        public let metrics: Metrics?
-        public let seconds: Double
+        package let metrics: Metrics?
+        package let seconds: Double
     }
 
     /// Finds where to go on, profiles, plans and opens the run directory. Collective over the world.
-    public init(_ session: Session, _ start: RunDirectory.Start) throws {
+    package init(_ session: Session, _ start: RunDirectory.Start) throws {
         run = try RunContext(session, start)
     }
 
@@ -27,7 +27,7 @@ public final class Trainer {
     ///
     /// A run that fails still leaves the trace of what it did: of all ranks when they fail together, otherwise what rank 0
     /// has of its own. A rank that ends alone, or because another one did, saves what it can.
-    public func train() throws -> Summary {
+    package func train() throws -> Summary {
         do {
             return try trainToTheEnd()
         } catch {

@@ -2,6 +2,7 @@ import Foundation
 import Support
 import Testing
 import Training
+import Verification
 
 @Suite struct VerificationTests {
     private static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

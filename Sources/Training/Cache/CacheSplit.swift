@@ -1,4 +1,5 @@
 import CKernels
+import Configuration
 import HDF5
 import Models
 import Support

@@ -4,7 +4,7 @@ import Support
 
 extension ClusterReport {
     /// A row a rank, the links, what is wrong with its remedies, and the verdict.
-    public var text: String {
+    package var text: String {
         let findings = findings.map { finding in
             "\(finding.severity.rawValue): \(finding.text).\n    → \(finding.remedy)."
         }
@@ -103,7 +103,7 @@ extension ClusterReport {
 
 extension ClusterReport {
     /// The same as `text`, as one object.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("verdict", .string(verdict.rawValue)),
             (

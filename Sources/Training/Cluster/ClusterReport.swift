@@ -1,25 +1,26 @@
+import Configuration
 import Planning
 import Support
 
 /// What was found out about a cluster, and whether it is fit to train. Pure: `ClusterSurvey` asks the ranks.
-public struct ClusterReport: Sendable {
-    public enum Verdict: String, Sendable {
+package struct ClusterReport: Sendable {
+    package enum Verdict: String, Sendable {
         case fit
         case fitWithWarnings = "fit with warnings"
         case notFit = "not fit"
     }
 
     /// What an experiment asks of the cluster.
-    public struct Needs: Sendable {
+    package struct Needs: Sendable {
         /// Bytes that all ranks' caches hold together; nil where nothing is cached.
-        public var cacheBytes: Int?
-        public var memoryBudget: ByteBudget?
+        package var cacheBytes: Int?
+        package var memoryBudget: ByteBudget?
         /// The files behind `RankDetails.dataChecksums`.
-        public var dataPaths: [String]
+        package var dataPaths: [String]
         /// Why rank 0 cannot prepare the experiment.
-        public var failure: String?
+        package var failure: String?
 
-        public init(
+        package init(
             cacheBytes: Int? = nil, memoryBudget: ByteBudget? = nil, dataPaths: [String] = [],
             failure: String? = nil
         ) {
@@ -31,20 +32,20 @@ public struct ClusterReport: Sendable {
     }
 
     /// By rank, as everything here.
-    public let identities: [RankIdentity]
+    package let identities: [RankIdentity]
     /// Empty where the ranks are too different to ask each other more.
-    public let details: [RankDetails]
+    package let details: [RankDetails]
     /// Of every pair; empty as `details`.
-    public let links: [LinkProfile]
+    package let links: [LinkProfile]
     /// What rank 0's environment says of the job and of its network.
-    public let launch: LaunchEnvironment
-    public let selection: InterfaceSelection
+    package let launch: LaunchEnvironment
+    package let selection: InterfaceSelection
     /// nil without an experiment.
-    public let needs: Needs?
+    package let needs: Needs?
     /// What is wrong, problems first.
-    public let findings: [Finding]
+    package let findings: [Finding]
 
-    public init(
+    package init(
         identities: [RankIdentity], details: [RankDetails], links: [LinkProfile], launch: LaunchEnvironment,
         selection: InterfaceSelection, needs: Needs?
     ) {
@@ -61,7 +62,7 @@ public struct ClusterReport: Sendable {
         findings = all.filter { $0.severity == .problem } + all.filter { $0.severity == .warning }
     }
 
-    public var verdict: Verdict {
+    package var verdict: Verdict {
         findings.isEmpty ? .fit : findings[0].severity == .problem ? .notFit : .fitWithWarnings
     }
 }

@@ -1,3 +1,4 @@
+import Configuration
 import MPI
 import Models
 import Planning
@@ -10,7 +11,7 @@ import Support
 #endif
 
 /// Asks all ranks about themselves and measures what lies between them, for `doctor`.
-public enum ClusterSurvey {
+package enum ClusterSurvey {
     /// Longer than any of its exchanges takes between hosts that reach each other.
     private static let waitLimit = WaitLimit(seconds: 60)
 
@@ -20,7 +21,7 @@ public enum ClusterSurvey {
     /// - Returns: the verdict on every rank, the report on rank 0.
     /// - Throws: a configuration failure for an experiment that is wrong in itself; a run failure when messages do not
     ///   arrive.
-    public static func run(
+    package static func run(
         _ world: consuming Communicator, experimentPath: String?, overrides: [String]
     ) throws -> (verdict: ClusterReport.Verdict, report: ClusterReport?) {
         var world = world

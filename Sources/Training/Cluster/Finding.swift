@@ -1,19 +1,19 @@
 /// Something about a cluster that a person should know, and what to do about it.
-public struct Finding: Sendable, Equatable {
-    public enum Severity: String, Sendable {
+package struct Finding: Sendable, Equatable {
+    package enum Severity: String, Sendable {
         /// Training works, but slower, less exactly or less safely than it could.
         case warning
         /// Training would not work.
         case problem
     }
 
-    public let severity: Severity
+    package let severity: Severity
     /// What was found, on which ranks and hosts, without a full stop.
-    public let text: String
+    package let text: String
     /// What mends it, without a full stop.
-    public let remedy: String
+    package let remedy: String
 
-    public init(_ severity: Severity, _ text: String, remedy: String) {
+    package init(_ severity: Severity, _ text: String, remedy: String) {
         self.severity = severity
         self.text = text
         self.remedy = remedy

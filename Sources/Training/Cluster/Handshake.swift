@@ -5,7 +5,7 @@ import Support
 ///
 /// What rank 0 reads and sends (the experiment, the data) cannot differ, so it is not compared. What each rank brings itself
 /// can: the program, its MPI library, its arguments, and later its copy of the model.
-public enum Handshake {
+package enum Handshake {
     /// Every rank's identity, by rank, on every rank. Collective, and the first collective operation of every command that
     /// has a world: that way even different commands can tell each other apart.
     static func gather(_ world: borrowing Communicator) throws -> [RankIdentity] {
@@ -46,7 +46,7 @@ public enum Handshake {
     /// Ranks of one processor architecture must run the same file; of another, the same version.
     ///
     /// - Parameter identities: by rank.
-    public static func disagreements(_ identities: [RankIdentity]) -> [Finding] {
+    package static func disagreements(_ identities: [RankIdentity]) -> [Finding] {
         guard let first = identities.first else { return [] }
         func order(_ identity: RankIdentity) -> String {
             identity.build.isLittleEndian ? "little-endian" : "big-endian"
@@ -85,7 +85,7 @@ public enum Handshake {
     /// Several processes, each of which believes to be alone.
     ///
     /// - Returns: nil where the launcher and the library know each other, or one process was started.
-    public static func foreignLauncher(
+    package static func foreignLauncher(
         _ launch: LaunchEnvironment, worldSize: Int, mpiVersion: String
     ) -> Finding? {
         guard launch.isForeign(worldSize: worldSize), let launcher = launch.launcher else { return nil }
@@ -102,7 +102,7 @@ public enum Handshake {
     /// - Parameters:
     ///   - fingerprints: of the ranks that have a model, the lowest rank first.
     ///   - hosts: of all ranks.
-    public static func modelDisagreements(
+    package static func modelDisagreements(
         _ fingerprints: [(rank: Int, text: String)], hosts: [String]
     ) -> [Finding] {
         guard let first = fingerprints.first else { return [] }

@@ -5,22 +5,22 @@
 #endif
 
 /// What the program that started this process says of the job, in environment variables.
-public struct LaunchEnvironment: Sendable, Equatable {
+package struct LaunchEnvironment: Sendable, Equatable {
     /// Who started it; nil when nobody speaks of several processes.
-    public let launcher: String?
+    package let launcher: String?
     /// How many processes were started together.
-    public let processCount: Int
+    package let processCount: Int
     /// This one's number among them.
-    public let rank: Int
+    package let rank: Int
     /// The slots of all hosts of the job; nil where the launcher does not tell.
-    public let slotCount: Int?
+    package let slotCount: Int?
 
     /// Whether several processes were started and each found itself alone: their launcher is not that of the MPI library
     /// that the program is linked with.
-    public func isForeign(worldSize: Int) -> Bool { worldSize == 1 && processCount > 1 }
+    package func isForeign(worldSize: Int) -> Bool { worldSize == 1 && processCount > 1 }
 
     /// - Parameter environment: the value of a variable.
-    public init(_ environment: (String) -> String?) {
+    package init(_ environment: (String) -> String?) {
         func number(_ name: String) -> Int? { environment(name).flatMap { Int($0) } }
         let known = Self.variables.first { number($0.count) != nil }
         launcher = known?.launcher
@@ -30,7 +30,7 @@ public struct LaunchEnvironment: Sendable, Equatable {
     }
 
     /// Of this process.
-    public static var current: LaunchEnvironment {
+    package static var current: LaunchEnvironment {
         LaunchEnvironment { getenv($0).map { String(cString: $0) } }
     }
 

@@ -7,30 +7,30 @@ import Support
 #endif
 
 /// A network interface that is up, with one of its IPv4 addresses.
-public struct NetworkInterface: Sendable, Equatable {
-    public var name: String
+package struct NetworkInterface: Sendable, Equatable {
+    package var name: String
     /// "192.168.1.10".
-    public var address: String
+    package var address: String
     /// Bits of the address that name its network.
-    public var prefixLength: Int
+    package var prefixLength: Int
 
-    public init(name: String, address: String, prefixLength: Int) {
+    package init(name: String, address: String, prefixLength: Int) {
         self.name = name
         self.address = address
         self.prefixLength = prefixLength
     }
 
     /// "192.168.1.0/24".
-    public var network: String {
+    package var network: String {
         let bits = Self.number(address)! & Self.mask(prefixLength)
         return [24, 16, 8, 0].map { "\(bits >> $0 & 0xFF)" }.joined(separator: ".") + "/\(prefixLength)"
     }
 
-    public var isLoopback: Bool { address.hasPrefix("127.") }
+    package var isLoopback: Bool { address.hasPrefix("127.") }
 
     /// Whether it leads to containers or virtual machines of its own host only, by its name. Tunnels (wg0, tun0) are none of
     /// these: they lead to other hosts.
-    public var isVirtual: Bool {
+    package var isVirtual: Bool {
         Self.virtualNames.contains { name.hasPrefix($0) }
     }
 
@@ -40,7 +40,7 @@ public struct NetworkInterface: Sendable, Equatable {
     ]
 
     /// Whether an address lies in this interface's network.
-    public func reaches(_ other: String) -> Bool { Self.contains("\(address)/\(prefixLength)", other) }
+    package func reaches(_ other: String) -> Bool { Self.contains("\(address)/\(prefixLength)", other) }
 
     /// Whether an address lies in a network such as "192.168.1.0/24"; false where either is none.
     static func contains(_ network: some StringProtocol, _ address: String) -> Bool {
@@ -66,7 +66,7 @@ extension NetworkInterface {
     /// All of this host. Not collective.
     ///
     /// - Throws: what the system says.
-    public static func all() throws -> [NetworkInterface] {
+    package static func all() throws -> [NetworkInterface] {
         var list: UnsafeMutablePointer<ifaddrs>?
         guard getifaddrs(&list) == 0 else {
             throw Failure.run("the network interfaces cannot be listed: \(systemReason())")

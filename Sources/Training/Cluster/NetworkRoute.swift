@@ -1,11 +1,11 @@
 /// The way from one host to another.
-public struct NetworkRoute: Sendable, Equatable {
+package struct NetworkRoute: Sendable, Equatable {
     /// The other host.
-    public var host: String
+    package var host: String
     /// This host's interface; nil where there is no way.
-    public var interface: NetworkInterface?
+    package var interface: NetworkInterface?
 
-    public init(host: String, interface: NetworkInterface?) {
+    package init(host: String, interface: NetworkInterface?) {
         self.host = host
         self.interface = interface
     }
@@ -15,7 +15,7 @@ public struct NetworkRoute: Sendable, Equatable {
     /// - Parameters:
     ///   - interfaces: of each host; `own` is the name of this one.
     ///   - localAddress: the address from which this host sends to another.
-    public static func find(
+    package static func find(
         own: String, _ interfaces: [(host: String, interfaces: [NetworkInterface])],
         _ selection: InterfaceSelection, localAddress: (String) -> String?
     ) -> [NetworkRoute] {
@@ -42,18 +42,18 @@ public struct NetworkRoute: Sendable, Equatable {
 }
 
 /// Which interfaces Open MPI was told to use for messages.
-public struct InterfaceSelection: Sendable, Equatable {
+package struct InterfaceSelection: Sendable, Equatable {
     /// Names and networks, as the user wrote them; nil where they are not set.
-    public var include: [String]?
-    public var exclude: [String]?
+    package var include: [String]?
+    package var exclude: [String]?
 
-    public init(include: [String]? = nil, exclude: [String]? = nil) {
+    package init(include: [String]? = nil, exclude: [String]? = nil) {
         self.include = include
         self.exclude = exclude
     }
 
     /// Reads Open MPI's settings from the environment, where mpirun puts what `--mca` says.
-    public init(_ environment: (String) -> String?) {
+    package init(_ environment: (String) -> String?) {
         func list(_ name: String) -> [String]? {
             environment("OMPI_MCA_btl_tcp_if_" + name)?.split(separator: ",").map(String.init)
         }
@@ -61,9 +61,9 @@ public struct InterfaceSelection: Sendable, Equatable {
         exclude = list("exclude")
     }
 
-    public var isSet: Bool { include != nil || exclude != nil }
+    package var isSet: Bool { include != nil || exclude != nil }
 
-    public func allows(_ interface: NetworkInterface) -> Bool {
+    package func allows(_ interface: NetworkInterface) -> Bool {
         func matches(_ list: [String]) -> Bool {
             list.contains { $0 == interface.name || NetworkInterface.contains($0, interface.address) }
         }

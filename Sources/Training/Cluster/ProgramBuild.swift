@@ -8,18 +8,18 @@ import Support
 #endif
 
 /// Which program a rank runs: two builds of one version may still send each other different messages.
-public struct ProgramBuild: Sendable, Equatable {
+package struct ProgramBuild: Sendable, Equatable {
     /// The version of this source.
-    public static let currentVersion = "0.1.0"
+    package static let currentVersion = "0.1.0"
 
-    public var version: String
+    package var version: String
     /// What the processor is called in the names of packages: "x86_64", "arm64".
-    public var architecture: String
-    public var isLittleEndian: Bool
+    package var architecture: String
+    package var isLittleEndian: Bool
     /// CRC-32C of the executable, 8 hexadecimal digits.
-    public var checksum: String
+    package var checksum: String
 
-    public init(version: String, architecture: String, isLittleEndian: Bool, checksum: String) {
+    package init(version: String, architecture: String, isLittleEndian: Bool, checksum: String) {
         self.version = version
         self.architecture = architecture
         self.isLittleEndian = isLittleEndian
@@ -29,14 +29,14 @@ public struct ProgramBuild: Sendable, Equatable {
     /// The build of this process. Not collective; reads the whole executable.
     ///
     /// - Throws: when the executable cannot be read.
-    public static func current() throws -> ProgramBuild {
+    package static func current() throws -> ProgramBuild {
         ProgramBuild(
             version: currentVersion, architecture: compiledArchitecture,
             isLittleEndian: 1.littleEndian == 1, checksum: try fileChecksum(executablePath()))
     }
 
     /// "0.1.0 x86_64 1a2b3c4d".
-    public var text: String { "\(version) \(architecture) \(checksum)" }
+    package var text: String { "\(version) \(architecture) \(checksum)" }
 
     private static var compiledArchitecture: String {
         #if arch(x86_64)

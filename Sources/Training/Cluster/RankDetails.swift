@@ -1,11 +1,12 @@
+import Configuration
 import HDF5
 import Support
 import TensorCore
 
 /// What `doctor` asks a rank about, beyond its identity.
-public struct RankDetails: Sendable, Equatable {
+package struct RankDetails: Sendable, Equatable {
     /// A rank's copy of the experiment's model.
-    public enum ModelCopy: Sendable, Equatable {
+    package enum ModelCopy: Sendable, Equatable {
         /// No experiment was named.
         case notAsked
         case fingerprint(String)
@@ -13,25 +14,25 @@ public struct RankDetails: Sendable, Equatable {
         case unusable(String)
     }
 
-    public var description: HostDescription
+    package var description: HostDescription
     /// The processors that this rank may run on, by number: mpirun may have bound it to some of the host's.
-    public var processors: [Int]
+    package var processors: [Int]
     /// OpenBLAS's own words.
-    public var blasConfiguration: String
-    public var hdf5Version: String
+    package var blasConfiguration: String
+    package var hdf5Version: String
     /// Those of the host.
-    public var interfaces: [NetworkInterface]
+    package var interfaces: [NetworkInterface]
     /// To every other host.
-    public var routes: [NetworkRoute]
+    package var routes: [NetworkRoute]
     /// Where the cache will lie.
-    public var disk: FileSystem
+    package var disk: FileSystem
     /// The clock on the wall less rank 0's, in seconds.
-    public var clockSeconds: Double
-    public var model: ModelCopy
+    package var clockSeconds: Double
+    package var model: ModelCopy
     /// The checksum of each data file of the experiment, nil for one that is not here.
-    public var dataChecksums: [String?]
+    package var dataChecksums: [String?]
 
-    public init(
+    package init(
         description: HostDescription, processors: [Int], blasConfiguration: String, hdf5Version: String,
         interfaces: [NetworkInterface], routes: [NetworkRoute], disk: FileSystem, clockSeconds: Double,
         model: ModelCopy, dataChecksums: [String?]
@@ -49,7 +50,7 @@ public struct RankDetails: Sendable, Equatable {
     }
 
     /// "0.3.21": the second word of what OpenBLAS says of itself.
-    public var blasVersion: String {
+    package var blasVersion: String {
         let words = blasConfiguration.split(separator: " ")
         return words.count > 1 ? String(words[1]) : blasConfiguration
     }
@@ -82,7 +83,7 @@ extension RankDetails {
     /// Reads details, strictly.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
-    public init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
             "hardware", "processors", "openblas", "hdf5", "interfaces", "routes", "disk", "clock_seconds",
             "model", "model_failure", "data",
@@ -105,7 +106,7 @@ extension RankDetails {
             dataChecksums: try object.required("data").array().map { $0.isNull ? nil : try $0.string() })
     }
 
-    public var json: JSONValue {
+    package var json: JSONValue {
         var (fingerprint, failure): (JSONValue, JSONValue) = (.null, .null)
         switch model {
         case .notAsked: break

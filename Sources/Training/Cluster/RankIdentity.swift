@@ -2,15 +2,15 @@ import MPI
 import Support
 
 /// What ranks must have in common before they exchange anything else.
-public struct RankIdentity: Sendable, Equatable {
-    public var host: String
-    public var build: ProgramBuild
+package struct RankIdentity: Sendable, Equatable {
+    package var host: String
+    package var build: ProgramBuild
     /// "Open MPI v4.1.4".
-    public var mpiVersion: String
+    package var mpiVersion: String
     /// The command line behind the program's name.
-    public var arguments: [String]
+    package var arguments: [String]
 
-    public init(host: String, build: ProgramBuild, mpiVersion: String, arguments: [String]) {
+    package init(host: String, build: ProgramBuild, mpiVersion: String, arguments: [String]) {
         self.host = host
         self.build = build
         self.mpiVersion = mpiVersion
@@ -20,7 +20,7 @@ public struct RankIdentity: Sendable, Equatable {
     /// Of this process. Not collective.
     ///
     /// - Throws: when the executable cannot be read.
-    public static func current() throws -> RankIdentity {
+    package static func current() throws -> RankIdentity {
         RankIdentity(
             host: MPIEnvironment.processorName, build: try .current(),
             mpiVersion: MPIEnvironment.libraryVersion, arguments: Array(CommandLine.arguments.dropFirst()))
@@ -30,7 +30,7 @@ public struct RankIdentity: Sendable, Equatable {
 extension RankIdentity {
     /// Reads what a rank sent. Unlike everything else that ranks send, it may stem from another version of the program:
     /// keys that this one does not know are passed over.
-    public init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let object = try reader.object()
         let build = try object.required("build").object()
         self.init(
@@ -44,7 +44,7 @@ extension RankIdentity {
             arguments: try object.required("arguments").array().map { try $0.string() })
     }
 
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("host", .string(host)),
             (

@@ -3,7 +3,7 @@ import Support
 import TextData
 
 /// Packs samples of a data set into the micro-batches that models run.
-public struct BatchBuilder: Sendable {
+package struct BatchBuilder: Sendable {
     private let dataset: TokenizedDataset
     /// The model's stacks.
     let stacks: [StackKind]
@@ -25,7 +25,7 @@ public struct BatchBuilder: Sendable {
 
     /// - Throws: when a classifier reads a token that a sample does not have, naming both, or compares the texts of a pair
     ///   and a sample is none.
-    public init(
+    package init(
         _ dataset: TokenizedDataset, _ family: any ModelFamily, head: HeadKind, pooling: Pooling = .cls
     ) throws {
         self.dataset = dataset
@@ -67,7 +67,7 @@ public struct BatchBuilder: Sendable {
     }
 
     /// The micro-batch of some samples, towards their targets or labels.
-    public func batch(_ samples: [Int]) -> MicroBatch {
+    package func batch(_ samples: [Int]) -> MicroBatch {
         switch layout {
         case .encoder: return batch(samples, targets: labels(samples))
         case .encoderDecoder(let startID):
@@ -85,13 +85,13 @@ public struct BatchBuilder: Sendable {
 
     /// The micro-batch with which a generation begins: a decoder beside an encoder holds the start token alone, a
     /// decoder-only model its prompt.
-    public func generationBatch(_ samples: [Int]) -> MicroBatch {
+    package func generationBatch(_ samples: [Int]) -> MicroBatch {
         guard case .encoderDecoder(let startID) = layout else { return batch(samples, targets: .none) }
         return batch(samples, decoderInputs: samples.map { _ in [startID] }, targets: .none)
     }
 
     /// Loss terms of some samples: sequences, or the tokens of their targets.
-    public func termCount(_ samples: [Int]) -> Int {
+    package func termCount(_ samples: [Int]) -> Int {
         switch layout {
         case .encoder, .classifyingDecoder: samples.count
         case .encoderDecoder, .continuation: samples.reduce(0) { $0 + dataset.target($1).count }
@@ -103,7 +103,7 @@ public struct BatchBuilder: Sendable {
     func inputCount(_ sample: Int) -> Int { dataset.input(sample).count }
 
     /// Tokens that a stack computes for a sample.
-    public func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
+    package func tokenCount(_ sample: Int, _ stack: StackKind) -> Int {
         switch layout {
         case .encoder, .classifyingDecoder, .passage: dataset.input(sample).count
         case .encoderDecoder: stack == .decoder ? dataset.target(sample).count : dataset.input(sample).count

@@ -6,14 +6,14 @@ import Support
 /// to slot k mod size). Every mini-batch takes the next sample of each slot; each epoch reshuffles within slots only.
 /// In cached epochs a slot belongs to one rank for good, so no rank is ever short. Without shuffling the file's order
 /// is dealt the same way, so that mini-batch t is the t-th run of consecutive rows.
-public struct SampleOrder: Sendable {
-    public let sampleCount: Int
-    public let miniBatchSize: Int
+package struct SampleOrder: Sendable {
+    package let sampleCount: Int
+    package let miniBatchSize: Int
     private let seed: UInt64
     private let isShuffled: Bool
     private let slots: [[Int]]
 
-    public init(sampleCount: Int, miniBatchSize: Int, isShuffled: Bool, seed: UInt64) {
+    package init(sampleCount: Int, miniBatchSize: Int, isShuffled: Bool, seed: UInt64) {
         self.sampleCount = sampleCount
         self.miniBatchSize = miniBatchSize
         self.seed = seed
@@ -27,10 +27,10 @@ public struct SampleOrder: Sendable {
     }
 
     /// Mini-batches in an epoch; the last may be short and then has the first slots only.
-    public var stepCount: Int { (sampleCount + miniBatchSize - 1) / miniBatchSize }
+    package var stepCount: Int { (sampleCount + miniBatchSize - 1) / miniBatchSize }
 
     /// The samples of an epoch (from 1), mini-batch by mini-batch; the position in a mini-batch is the slot.
-    public func miniBatches(epoch: Int) -> [[Int]] {
+    package func miniBatches(epoch: Int) -> [[Int]] {
         let shuffled = slots.enumerated().map { slot, samples in
             isShuffled
                 ? CounterRandom(seed, UInt64(epoch), UInt64(slot)).permutation(count: samples.count).map {

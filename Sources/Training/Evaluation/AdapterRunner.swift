@@ -6,13 +6,13 @@ import TensorCore
 import TextData
 
 /// Runs a saved adapter with its backbone: evaluation and prediction, on any number of ranks.
-public final class AdapterRunner {
+package final class AdapterRunner {
     private let session: Session
     private let pipeline: PipelinePhase
     private let maximumLength: Int
 
     /// Loads the adapter into this rank's part of the model. Collective over the world.
-    public init(
+    package init(
         world: consuming Communicator, experimentPath: String, overrides: [String], adapterPath: String,
         data: Session.Data
     ) throws {
@@ -35,7 +35,7 @@ public final class AdapterRunner {
     /// Measures the adapter on the validation data. Collective over the world.
     ///
     /// - Returns: on rank 0 the metrics and the number of samples; nil elsewhere.
-    public func evaluate() throws -> (metrics: Metrics, samples: Int)? {
+    package func evaluate() throws -> (metrics: Metrics, samples: Int)? {
         guard let dataset = session.validation else {
             throw Failure.configuration("task.validation: expected a file to evaluate on, found null").shared
         }
@@ -54,7 +54,7 @@ public final class AdapterRunner {
     /// - Parameters: `decoding` says how texts are written; `onText` sees on rank 0 what the model adds to the text of the
     ///   first row, as it is written.
     /// - Returns: on rank 0 an object for each row: its fields, `prediction`, and for classes `probabilities`.
-    public func predict(
+    package func predict(
         text: [String], input: String?, decoding: Decoding = .greedy, onText: ((String) -> Void)? = nil
     ) throws -> [JSONValue] {
         var rows: [Row] = []
@@ -85,7 +85,7 @@ public final class AdapterRunner {
 
 extension AdapterRunner {
     /// Whether predictions are texts.
-    public var writesText: Bool { session.headKind == .languageModel }
+    package var writesText: Bool { session.headKind == .languageModel }
 
     /// Turns the growing tokens of the first row into the text that each adds. A character whose bytes are not all there
     /// yet is held back.

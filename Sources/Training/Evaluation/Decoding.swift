@@ -2,18 +2,18 @@ import Support
 import TensorCore
 
 /// How the next token of a text is chosen.
-public struct Decoding: Sendable {
+package struct Decoding: Sendable {
     /// 0 takes the most probable token; higher values make rare ones likelier.
-    public var temperature: Double
+    package var temperature: Double
     /// Only the smallest set of most probable tokens whose probabilities reach this is drawn from (Holtzman et al. 2020).
-    public var topP: Double
-    public var seed: UInt64
+    package var topP: Double
+    package var seed: UInt64
     /// Ends a text; nil for what the adapter was trained to write.
-    public var maximumTokens: Int?
+    package var maximumTokens: Int?
 
-    public static let greedy = Decoding()
+    package static let greedy = Decoding()
 
-    public init(temperature: Double = 0, topP: Double = 1, seed: UInt64 = 0, maximumTokens: Int? = nil) {
+    package init(temperature: Double = 0, topP: Double = 1, seed: UInt64 = 0, maximumTokens: Int? = nil) {
         self.temperature = temperature
         self.topP = topP
         self.seed = seed
@@ -25,7 +25,7 @@ public struct Decoding: Sendable {
     /// What is drawn depends on (seed, sample, position) and the logits alone, so that no plan changes a text.
     ///
     /// - Parameters: `logits` has a row for each sample; `position` counts the tokens that were written before.
-    public func next(_ logits: Tensor, samples: [Int], position: Int) -> [Int32] {
+    package func next(_ logits: Tensor, samples: [Int], position: Int) -> [Int32] {
         guard temperature > 0 else { return argmax(logits) }
         let probabilities = softmax(scale(logits, by: Float(1 / temperature))).values
         let width = logits.columns

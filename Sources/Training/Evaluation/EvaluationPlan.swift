@@ -20,7 +20,7 @@ enum EvaluationPlan {
         let layerCount = session.model.family.plannerLayers.count
         let (size, worldSize) = (experiment.training.miniBatchSize, session.world.size)
         if experiment.parallelism.system == .plan {
-            let plan = try PlanChooser.plan(experiment, nil)
+            let plan = try experiment.plan(from: nil)
             if plan.stages.allSatisfy({ $0.ranks.allSatisfy { $0 < worldSize } }) {
                 try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
                 return plan

@@ -6,8 +6,8 @@ import TextData
 
 /// What a model said of each sample: rows of logits (classes, or one score), the tokens of a text, or the losses of its
 /// own.
-public struct Predictions: Sendable {
-    public internal(set) var rows: [Int: [Float]] = [:]
+package struct Predictions: Sendable {
+    package internal(set) var rows: [Int: [Float]] = [:]
 
     /// Adds what a model says of a batch, given the state that the batch left: the logits of each sample or, of a language
     /// model, the losses of its tokens.
@@ -61,7 +61,7 @@ public struct Predictions: Sendable {
     /// The task's figures of merit.
     ///
     /// - Throws: when a sample has no prediction.
-    public func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
+    package func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
         let ordered = try (0..<dataset.count).map { sample in
             guard let row = rows[sample] else {
                 throw Failure.run(

@@ -1,23 +1,23 @@
 /// The control groups of a Linux process: limits on processors and memory that a container or a service sets, in both
 /// versions of the interface.
-public struct ControlGroups: Sendable, Equatable {
+package struct ControlGroups: Sendable, Equatable {
     /// The folders whose limits hold for a process, its own group first, then those around it.
-    public struct Folders: Sendable, Equatable {
+    package struct Folders: Sendable, Equatable {
         /// Of version 2, for every resource.
-        public var unified: [String] = []
+        package var unified: [String] = []
         /// Of version 1, for processors and for memory.
-        public var processor: [String] = []
-        public var memory: [String] = []
+        package var processor: [String] = []
+        package var memory: [String] = []
     }
 
-    public let folders: Folders
+    package let folders: Folders
 
     /// Finds the folders.
     ///
     /// - Parameters:
     ///   - membership: the text of `/proc/self/cgroup`.
     ///   - mounts: the text of `/proc/self/mountinfo`.
-    public init(membership: String, mounts: String) {
+    package init(membership: String, mounts: String) {
         var paths: [(controllers: [Substring], path: String)] = []
         for line in membership.split(separator: "\n") {
             let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -59,7 +59,7 @@ public struct ControlGroups: Sendable, Equatable {
     /// The processors that the groups allow, as a number that may have a fraction; nil without a limit.
     ///
     /// - Parameter read: the text of a file, nil when there is none.
-    public func processorLimit(_ read: (String) -> String?) -> Double? {
+    package func processorLimit(_ read: (String) -> String?) -> Double? {
         let unified = folders.unified.compactMap { folder in
             read(folder + "/cpu.max").flatMap(Self.processors(maximum:))
         }
@@ -74,7 +74,7 @@ public struct ControlGroups: Sendable, Equatable {
 
     /// Bytes that could still be allocated within the groups; nil without a limit. Pages of files count as free: the kernel
     /// takes them back when memory is short.
-    public func availableMemory(_ read: (String) -> String?) -> Int? {
+    package func availableMemory(_ read: (String) -> String?) -> Int? {
         func number(_ path: String) -> Int? { read(path).flatMap { Int(Self.word($0)) } }
         func available(limit: Int?, usage: Int?, statistics: String, prefix: String) -> Int? {
             guard let limit, limit < 1 << 60 else { return nil }

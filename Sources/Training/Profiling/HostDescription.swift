@@ -9,26 +9,26 @@ import TensorCore
 #endif
 
 /// What a rank has to work with: its host, cores, memory and BLAS kernels.
-public struct HostDescription: Sendable, Equatable {
-    public var host: String
+package struct HostDescription: Sendable, Equatable {
+    package var host: String
     /// Cores that this process may use, by affinity and by the quota of its control groups; at least 1.
-    public var coreCount: Int
+    package var coreCount: Int
     /// The same of the `mpirun` or its daemon that started it; more where that has bound it to some of them.
-    public var launcherCoreCount: Int
+    package var launcherCoreCount: Int
     /// Threads that it computes on.
-    public var threadCount: Int
+    package var threadCount: Int
     /// Bytes that could be allocated now, by the system's count and by the limits of the control groups.
-    public var availableMemoryBytes: Int
+    package var availableMemoryBytes: Int
     /// Bytes of the machine.
-    public var totalMemoryBytes: Int
+    package var totalMemoryBytes: Int
     /// The core type that the BLAS library chose ("Haswell").
-    public var blasCore: String
+    package var blasCore: String
     /// The value of `OPENBLAS_CORETYPE`, which overrides that choice; nil when it is not set.
-    public var blasCoreOverride: String?
+    package var blasCoreOverride: String?
     /// Whether the processor has AVX-512.
-    public var hasAVX512: Bool
+    package var hasAVX512: Bool
 
-    public init(
+    package init(
         host: String, coreCount: Int, launcherCoreCount: Int, threadCount: Int, availableMemoryBytes: Int,
         totalMemoryBytes: Int,
         blasCore: String, blasCoreOverride: String?, hasAVX512: Bool
@@ -47,7 +47,7 @@ public struct HostDescription: Sendable, Equatable {
     /// Describes this process. Not collective.
     ///
     /// - Throws: when the system does not tell its memory.
-    public static func current() throws -> HostDescription {
+    package static func current() throws -> HostDescription {
         let resources = try HostResources.current()
         return HostDescription(
             host: MPIEnvironment.processorName, coreCount: resources.coreCount,
@@ -60,7 +60,7 @@ public struct HostDescription: Sendable, Equatable {
     }
 
     /// Every rank's description, by rank, on every rank. Collective.
-    public static func gather(_ world: borrowing Communicator) throws -> [HostDescription] {
+    package static func gather(_ world: borrowing Communicator) throws -> [HostDescription] {
         let own = try world.agree { try current() }
         return try world.allGather(Array(own.json.text().utf8)).enumerated().map { rank, bytes in
             let file = "description of rank \(rank)"
@@ -72,7 +72,7 @@ public struct HostDescription: Sendable, Equatable {
     /// holds for.
     ///
     /// - Parameter hosts: by rank.
-    public static func findings(_ hosts: [HostDescription]) -> [Finding] {
+    package static func findings(_ hosts: [HostDescription]) -> [Finding] {
         var causes: [(text: String, remedy: String, ranks: [Int])] = []
         func add(_ text: String, _ rank: Int, remedy: String) {
             if let index = causes.firstIndex(where: { $0.text == text }) {
@@ -135,7 +135,7 @@ public struct HostDescription: Sendable, Equatable {
     }
 
     /// The texts of `findings`.
-    public static func warnings(_ hosts: [HostDescription]) -> [String] { findings(hosts).map(\.text) }
+    package static func warnings(_ hosts: [HostDescription]) -> [String] { findings(hosts).map(\.text) }
 
     /// The core types whose kernels use AVX-512, in lower case: OpenBLAS is of two minds about the spelling.
     private static let wideBLASCores: Set<String> = ["skylakex", "cooperlake", "sapphirerapids"]
@@ -145,7 +145,7 @@ extension HostDescription {
     /// Reads a description, strictly.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was found.
-    public init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
             "host", "cores", "launcher_cores", "threads", "available_memory_bytes", "total_memory_bytes",
             "blas_core",
@@ -164,7 +164,7 @@ extension HostDescription {
             hasAVX512: try object.required("avx512").bool())
     }
 
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("host", JSONValue(host)), ("cores", JSONValue(coreCount)),
             ("launcher_cores", JSONValue(launcherCoreCount)), ("threads", JSONValue(threadCount)),

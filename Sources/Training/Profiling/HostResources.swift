@@ -83,13 +83,13 @@ struct HostResources {
 }
 
 /// What `/proc/meminfo` tells.
-public struct MemoryInformation: Sendable, Equatable {
-    public let totalBytes: Int
+package struct MemoryInformation: Sendable, Equatable {
+    package let totalBytes: Int
     /// What could be allocated without swapping.
-    public let availableBytes: Int
+    package let availableBytes: Int
 
     /// - Throws: a run failure that names the file and the line that is missing.
-    public init(_ text: String, file: String) throws {
+    package init(_ text: String, file: String) throws {
         func bytes(_ key: String) throws -> Int {
             for line in text.split(separator: "\n") where line.hasPrefix(key + ":") {
                 let fields = line.split(whereSeparator: \.isWhitespace)
@@ -106,7 +106,7 @@ public struct MemoryInformation: Sendable, Equatable {
 /// ("Cpus_allowed_list: 0-3,6").
 ///
 /// - Throws: a run failure that names the file and the line that is missing.
-public func allowedProcessors(_ text: String, file: String) throws -> [Int] {
+package func allowedProcessors(_ text: String, file: String) throws -> [Int] {
     for line in text.split(separator: "\n") where line.hasPrefix("Cpus_allowed_list:") {
         let runs = line.drop { $0 != ":" }.dropFirst().split(separator: ",").map {
             part -> ClosedRange<Int>? in
@@ -122,7 +122,7 @@ public func allowedProcessors(_ text: String, file: String) throws -> [Int] {
 }
 
 /// The features of the first processor in the text of `/proc/cpuinfo`.
-public func processorFlags(_ text: String) -> Set<Substring> {
+package func processorFlags(_ text: String) -> Set<Substring> {
     for line in text.split(separator: "\n") where line.hasPrefix("flags") {
         guard let colon = line.firstIndex(of: ":") else { continue }
         return Set(line[line.index(after: colon)...].split(separator: " "))

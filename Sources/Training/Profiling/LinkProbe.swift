@@ -64,7 +64,7 @@ extension LinkProfile {
     ///
     /// `seconds(bytes: largeBytes)` is exactly `largeSeconds`. A small message that seems to take more than half of a
     /// large one's time was held up by something else than the link: half is taken then.
-    public init(ranks: (Int, Int), smallSeconds: Double, largeSeconds: Double, largeBytes: Int) {
+    package init(ranks: (Int, Int), smallSeconds: Double, largeSeconds: Double, largeBytes: Int) {
         let latency = min(smallSeconds, largeSeconds / 2)
         self.init(
             ranks: ranks, bandwidth: Double(largeBytes) / (largeSeconds - latency), latencySeconds: latency)
@@ -74,7 +74,7 @@ extension LinkProfile {
 /// Rounds in which every rank meets at most one other, and over all rounds every pair once, the lower rank first.
 ///
 /// - Source: the circle method of round-robin tournaments: one place stays, the others move on by one.
-public func pairingRounds(rankCount: Int) -> [[(Int, Int)]] {
+package func pairingRounds(rankCount: Int) -> [[(Int, Int)]] {
     guard rankCount > 1 else { return [] }
     // With an odd number of ranks, who meets the place that is no rank has a break.
     let places = rankCount + rankCount % 2

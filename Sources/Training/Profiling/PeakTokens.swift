@@ -4,7 +4,7 @@ import Planning
 ///
 /// The order of samples is known before a run, so this is no estimate. Any run of slots counts, not only those that a plan
 /// will cut, so no plan can meet a larger one.
-public enum PeakTokens {
+package enum PeakTokens {
     /// Finds the most source and target tokens in 1, 2, ... slots, up to a mini-batch.
     ///
     /// O(steps x slots^2).
@@ -12,7 +12,7 @@ public enum PeakTokens {
     /// - Parameters:
     ///   - epochs: those that run through the stages.
     ///   - sources: tokens of each sample's input, and `targets` of its target; empty without a decoder behind an encoder.
-    public static func find(_ order: SampleOrder, epochs: ClosedRange<Int>, sources: [Int], targets: [Int])
+    package static func find(_ order: SampleOrder, epochs: ClosedRange<Int>, sources: [Int], targets: [Int])
         -> [TokenCounts]
     {
         var peaks = [TokenCounts](repeating: TokenCounts(source: 0), count: order.miniBatchSize)

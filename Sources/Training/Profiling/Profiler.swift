@@ -10,7 +10,7 @@ import TensorCore
 /// is read and no rank holds more than one layer; layers of one kind have the same times. A layer's parameters are
 /// counted with it although a stage may hold one table for several layers (tied embeddings, T5's position tables), so a
 /// stage's bytes are never counted too low.
-public struct Profiler: Sendable {
+package struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
     private let dropout: Double
@@ -18,7 +18,7 @@ public struct Profiler: Sendable {
 
     /// - Parameters:
     ///   - dropout: the probability in the side network during training; 0 for none.
-    public init(
+    package init(
         family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, seed: UInt64 = 0
     ) {
         self.family = family
@@ -42,7 +42,7 @@ public struct Profiler: Sendable {
     ///   - memoryBudget: bytes that training may use on this rank; nil for no limit. Measuring keeps to it, and to the
     ///     memory available, by leaving out micro-batches that would go beyond on any rank.
     /// - Throws: when the model cannot be built, there are no samples, or MPI fails; on every rank.
-    public func run(
+    package func run(
         world: borrowing Communicator, sourceLengths: [Int], targetLengths: [Int],
         peakTokens: [TokenCounts] = [], miniBatchSize: Int, memoryBudget: Int?
     ) throws -> Profile {
@@ -81,7 +81,7 @@ public struct Profiler: Sendable {
     /// Beyond some thousand tokens the matrix products are as efficient as they get and time is linear in samples, as
     /// the planner assumes beyond the largest size; so larger micro-batches are not timed. The two largest are then a
     /// factor of 2 apart, as it is their difference that the planner goes on with.
-    public static func microBatchSizes(miniBatchSize: Int, tokensPerSample: Double) -> [Int] {
+    package static func microBatchSizes(miniBatchSize: Int, tokensPerSample: Double) -> [Int] {
         let most = max(1, Int(Double(mostTokens) / tokensPerSample))
         var sizes = [1]
         while sizes.last! * 2 <= min(miniBatchSize, most) { sizes.append(sizes.last! * 2) }

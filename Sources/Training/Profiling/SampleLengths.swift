@@ -2,21 +2,21 @@ import Planning
 import Support
 
 /// How long the samples of a data set are, and micro-batches that stand for them.
-public struct SampleLengths: Sendable {
+package struct SampleLengths: Sendable {
     /// Tokens of one sample: its input and its target, for a decoder-only language model all tokens and those to predict.
     /// `target` is 0 where the task is not text.
-    public struct Sample: Sendable, Equatable {
-        public var source: Int
-        public var target: Int
+    package struct Sample: Sendable, Equatable {
+        package var source: Int
+        package var target: Int
 
-        public init(source: Int, target: Int = 0) {
+        package init(source: Int, target: Int = 0) {
             self.source = source
             self.target = target
         }
     }
 
     /// Mean tokens of a sample.
-    public let mean: TokenCounts
+    package let mean: TokenCounts
     /// In order of length.
     private let samples: [Sample]
     private let longest: Sample
@@ -25,7 +25,7 @@ public struct SampleLengths: Sendable {
     ///   - sources: tokens of each sample's input.
     ///   - targets: tokens of each sample's target, in the same order; empty where `Sample.target` is 0.
     /// - Throws: a configuration failure when there is no sample, or one without tokens.
-    public init(sources: [Int], targets: [Int]) throws {
+    package init(sources: [Int], targets: [Int]) throws {
         guard let longestSource = sources.max() else {
             throw Failure.configuration("profile: expected at least one sample, found none")
         }
@@ -53,7 +53,7 @@ public struct SampleLengths: Sendable {
     ///
     /// Samples at evenly spaced quantiles, scaled to the mean. Drawn samples would let a micro-batch of one that happens
     /// to be long take longer than one of two. No length exceeds the longest of the data set.
-    public func microBatch(of count: Int) -> [Sample] {
+    package func microBatch(of count: Int) -> [Sample] {
         let chosen = (0..<count).map { samples[(2 * $0 + 1) * samples.count / (2 * count)] }
         func scale(_ length: KeyPath<Sample, Int>, _ mean: Double) -> Double {
             let total = chosen.reduce(0) { $0 + $1[keyPath: length] }

@@ -6,12 +6,12 @@ import TensorCore
 import TextData
 
 /// Finds the plan of a run: profiles all ranks, plans on rank 0 and tells everyone; or takes the plan that a person wrote.
-public enum PlanChooser {
+package enum PlanChooser {
     /// A plan, and the profile it was made from.
-    public struct Choice: Sendable {
-        public let plan: Plan
+    package struct Choice: Sendable {
+        package let plan: Plan
         /// nil when the experiment brought its own plan.
-        public let profile: Profile?
+        package let profile: Profile?
         /// The rank that owns each slot of a mini-batch in epochs from the cache.
         let owners: [Int]
         /// Whether the plan is the one that an earlier launch of the run had.
@@ -53,7 +53,7 @@ public enum PlanChooser {
     }
 
     /// Measures every rank. Collective over the world.
-    public static func profile(_ session: Session) throws -> Profile {
+    package static func profile(_ session: Session) throws -> Profile {
         let lengths = try Lengths(session)
         return try Profiler(
             family: session.model.family, model: session.modelConfiguration,
@@ -132,10 +132,10 @@ public enum PlanChooser {
         let size = experiment.training.miniBatchSize
         let worldSize = session.world.size
         let bytes = try session.world.fromRoot {
-            var plan = try Self.plan(experiment, profile)
+            var plan = try experiment.plan(from: profile)
             try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
             if let profile {
-                let mean = try costs(experiment, profile).meanStepSeconds(
+                let mean = try experiment.stageCosts(profile).meanStepSeconds(
                     of: plan, miniBatches: Lengths(session).miniBatches)
                 plan.predicted?.meanStepSeconds = mean
             }
@@ -144,77 +144,9 @@ public enum PlanChooser {
         let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
         return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile, worldSize: worldSize)
     }
-
-    /// What stages of a run cost.
-    public static func costs(_ experiment: Experiment, _ profile: Profile) -> StageCosts {
-        StageCosts(profile: profile, memory: memoryModel(experiment, profile))
-    }
-
-    /// The memory of this program under the experiment's optimizer.
-    private static func memoryModel(_ experiment: Experiment, _ profile: Profile?) -> MemoryModel {
-        MemoryModel(
-            optimizerStateMultiple: experiment.training.optimizer == .adamw ? 2 : 0,
-            fillsCache: experiment.fillsCache(sampleCount: profile?.sampleCount))
-    }
-
-    /// Plans from a profile, or reads the experiment's own plan. Not collective.
-    public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
-        let training = experiment.training
-        let profile = try profile.map {
-            try $0.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
-        }
-        let (size, count) = (training.miniBatchSize, training.microBatchCount)
-        let memory = memoryModel(experiment, profile)
-        switch experiment.parallelism.system {
-        case .plan:
-            return try Plan(experiment.parallelism.plan!, miniBatchSize: size)
-        case .pac:
-            return try Planner(kind: experiment.parallelism.planner, profile: profile!, memory: memory).plan(
-                miniBatchSize: size, microBatchCount: count)
-        case .standalone:
-            return try BaselinePlans.standalone(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
-        case .eddl:
-            return try BaselinePlans.eddl(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
-        case .ecoFL:
-            return try BaselinePlans.ecoFL(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
-        }
-    }
 }
 
 extension Profile {
-    /// The profile with the experiment's memory budgets in place of those it was measured under; nil keeps them.
-    fileprivate func with(memoryBudget: ByteBudget?) throws -> Profile {
-        guard let memoryBudget else { return self }
-        try memoryBudget.check(devices.map(\.host), key: "device.memory_budget_bytes")
-        let budgeted = devices.map { device in
-            var device = device
-            device.memoryBudgetBytes = memoryBudget.bytes(onHost: device.host)
-            return device
-        }
-        return try Profile(
-            devices: budgeted, layers: layers, links: links, meanTokens: meanTokens,
-            sampleCount: sampleCount, peakTokens: peakTokens)
-    }
-
-    /// The profile with a budget for every device that has none: its part of what was free on its host, less a fifth for
-    /// what the program does not count. A plan that needs more would end with the kernel killing somebody.
-    fileprivate func withinMemory() throws -> Profile {
-        let bounded = devices.map { device in
-            var device = device
-            let sharing = devices.filter { $0.host == device.host }.count
-            if device.memoryBudgetBytes == nil {
-                device.memoryBudgetBytes = max(1, device.memoryBytes / sharing / 5 * 4)
-            }
-            return device
-        }
-        return try Profile(
-            devices: bounded, layers: layers, links: links, meanTokens: meanTokens, sampleCount: sampleCount,
-            peakTokens: peakTokens)
-    }
-
     /// The profile with what another order of the samples brings together.
     fileprivate func with(peakTokens: [TokenCounts]) throws -> Profile {
         try Profile(

@@ -4,7 +4,7 @@ import Support
 
 extension Profile {
     /// The profile for a person: the layers with their times on every device, then the links.
-    public var table: String {
+    package var table: String {
         var layersTable = Table(
             [("layer", .right), ("name", .left), ("parameters", .right), ("trained", .right)]
                 + devices.map { ("rank \($0.rank) forward", .right) }
@@ -34,7 +34,7 @@ extension Profile {
 
 extension Plan {
     /// The plan for a person: its stages with what was predicted of each, and how the alternatives did.
-    public func table(_ profile: Profile) -> String {
+    package func table(_ profile: Profile) -> String {
         var text =
             "planner layers: "
             + profile.layers.enumerated().map { "\($0) \($1.name)" }.joined(separator: ", ") + "\n\n"
@@ -78,7 +78,7 @@ extension Plan {
 
 extension Forecast {
     /// Memory and disk of each device, then the times, for a person.
-    public var table: String {
+    package var table: String {
         let caches = cachedEpochSeconds != nil
         var table = Table(
             [("rank", .right), ("stage", .right), ("memory", .right)]

@@ -79,7 +79,7 @@ final class RunContext {
             session, path: directory.tracePath,
             label: choice.plan.label(ofRank: session.world.rank) + " on \(names[session.world.rank])",
             predicted: choice.profile.map {
-                Simulator(profile: $0, costs: PlanChooser.costs(session.experiment, $0)).run(choice.plan)
+                Simulator(profile: $0, costs: session.experiment.stageCosts($0)).run(choice.plan)
                     .trace
             })
         messageProgress = Set(session.world.hosts).count > 1 ? try MessageProgress(for: session.world) : nil

@@ -1,16 +1,17 @@
+import Configuration
 import MPI
 import Support
 
 /// The directory of a run. An existing one is never overwritten unless asked: a new run takes the next free suffix.
-public struct RunDirectory: Sendable {
-    public let path: String
+package struct RunDirectory: Sendable {
+    package let path: String
     /// Where this run's cache files lie.
-    public let cachePath: String
+    package let cachePath: String
     /// Whether another name had to be taken.
-    public let isRenamed: Bool
+    package let isRenamed: Bool
 
     /// How a run begins.
-    public enum Start: Sendable {
+    package enum Start: Sendable {
         /// In a directory of its own.
         case new
         /// In place of what is there.
@@ -99,11 +100,11 @@ public struct RunDirectory: Sendable {
 
     // MARK: What is in it
 
-    public var metricsPath: String { path + "/metrics.jsonl" }
-    public var planPath: String { path + "/plan.json" }
+    package var metricsPath: String { path + "/metrics.jsonl" }
+    package var planPath: String { path + "/plan.json" }
     var profilePath: String { path + "/profile.json" }
-    public var tracePath: String { path + "/trace.json" }
-    public var adapterPath: String { path + "/adapter" }
+    package var tracePath: String { path + "/trace.json" }
+    package var adapterPath: String { path + "/adapter" }
     var checkpointPath: String { path + "/checkpoints" }
 
     /// A rank's checkpoint.

@@ -56,7 +56,7 @@ struct RunHeader {
                 + "\(train.truncatedCount + (session.validation?.truncatedCount ?? 0)) truncated; first: "
                 + (session.task?.preview(train) ?? ""))
         if let profile = choice.profile,
-            let shortage = PlanChooser.costs(session.experiment, profile).cachedMemoryShortage(
+            let shortage = session.experiment.stageCosts(profile).cachedMemoryShortage(
                 of: choice.plan)
         {
             reporter.note("warning: \(shortage)")

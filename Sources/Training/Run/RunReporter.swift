@@ -3,7 +3,7 @@ import Support
 import TextData
 
 /// Tells the person at the terminal and the metrics log how a run goes. Silent on all ranks but 0.
-public final class RunReporter {
+package final class RunReporter {
     typealias Phase = TrainingPhase
 
     private let log: MetricsLog?
@@ -198,5 +198,5 @@ public final class RunReporter {
 
 extension Metrics {
     /// The `metrics` object of the log.
-    public var json: JSONValue { .dictionary(values.map { ($0.name, JSONValue($0.value)) }) }
+    package var json: JSONValue { .dictionary(values.map { ($0.name, JSONValue($0.value)) }) }
 }

@@ -1,24 +1,25 @@
+import Configuration
 import Models
 import Planning
 import Support
 import TextData
 
 /// An experiment on a cluster that need not be there: the plan of its system, and what training would take.
-public struct ExperimentSimulation {
+package struct ExperimentSimulation {
     /// What an experiment and a cluster leave open.
-    public struct Reading: Sendable, Equatable {
+    package struct Reading: Sendable, Equatable {
         /// Tokens that a decoder behind an encoder reads of each target.
-        public var targetTokens: Int
+        package var targetTokens: Int
         /// Samples of the training set; nil for those that the task is known to have, where it is known.
-        public var sampleCount: Int?
+        package var sampleCount: Int?
         /// Above 1, ranks may share out parts of samples, this many a sample.
-        public var partsPerSample: Int
+        package var partsPerSample: Int
         /// Whether an all-reduce needs a bucket beside the gradients.
-        public var hasBucket: Bool
+        package var hasBucket: Bool
         /// Whether the last stage is counted a copy of a tied token table.
-        public var copiesTable: Bool
+        package var copiesTable: Bool
 
-        public init(
+        package init(
             targetTokens: Int = AnalyticConstants.targetTokens, sampleCount: Int? = nil,
             partsPerSample: Int = 1,
             hasBucket: Bool = false, copiesTable: Bool = true
@@ -31,7 +32,7 @@ public struct ExperimentSimulation {
         }
     }
 
-    public enum Outcome: Sendable {
+    package enum Outcome: Sendable {
         case completed(SimulatedRun)
         /// No plan of the system fits the budgets; the reason as a sentence.
         case outOfMemory(reason: String)
@@ -50,7 +51,7 @@ public struct ExperimentSimulation {
 
     /// - Throws: a configuration failure when the model's `config.json` is missing or wrong, or the technique
     ///   has no formulas.
-    public init(_ experiment: Experiment, cluster: Cluster, reading: Reading = Reading()) throws {
+    package init(_ experiment: Experiment, cluster: Cluster, reading: Reading = Reading()) throws {
         self.experiment = experiment
         self.reading = reading
         // A cluster's devices are its hosts.
@@ -83,14 +84,14 @@ public struct ExperimentSimulation {
     ///
     /// PAC on a small cluster takes the grouping whose simulated step is shortest. Eco-FL cuts the mini-batch
     /// into rounds that run after each other when no micro-batch fits otherwise.
-    public func run() throws -> Outcome {
+    package func run() throws -> Outcome {
         let count = cluster.devices.count
         switch experiment.parallelism.system {
         case .standalone: return try search([[1]])
         case .eddl: return try search([[count]])
         case .ecoFL: return try search([Array(repeating: 1, count: count)], mayCutRounds: true)
         case .plan:
-            var plan = try PlanChooser.plan(experiment, nil)
+            var plan = try experiment.plan(from: nil)
             try plan.validate(
                 layerCount: profile.layers.count, worldSize: count,
                 miniBatchSize: experiment.training.miniBatchSize)
@@ -102,7 +103,7 @@ public struct ExperimentSimulation {
             return try search(GroupingSearch.groupings(of: count, stageCounts: 1...count))
         case .pac:
             do {
-                return try outcome([PlanChooser.plan(experiment, profile)])
+                return try outcome([experiment.plan(from: profile)])
             } catch let failure as Failure where failure.message.hasPrefix("plan: infeasible") {
                 return .outOfMemory(reason: failure.message)
             }
@@ -110,7 +111,7 @@ public struct ExperimentSimulation {
     }
 
     /// Simulates one grouping of the devices, with the best division of the layers; nil when it does not fit.
-    public func run(grouping: [Int]) throws -> SimulatedRun? {
+    package func run(grouping: [Int]) throws -> SimulatedRun? {
         if case .completed(let run) = try search([grouping]) { run } else { nil }
     }
 

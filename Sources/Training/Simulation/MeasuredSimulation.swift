@@ -1,32 +1,33 @@
+import Configuration
 import Planning
 import Reporting
 import Support
 
 /// A mini-batch simulated from a measured profile: what a plan of this experiment takes on the devices that
 /// were measured.
-public struct MeasuredSimulation: Sendable {
-    public let plan: Plan
-    public let simulation: Simulation
+package struct MeasuredSimulation: Sendable {
+    package let plan: Plan
+    package let simulation: Simulation
     private let profile: Profile
 
     /// Plans as `train` would, unless the experiment brings its plan, and plays one mini-batch.
     ///
     /// - Throws: when the profile is of another model, no plan is feasible, or the experiment's own does not
     ///   fit.
-    public init(_ experiment: Experiment, _ profile: Profile) throws {
+    package init(_ experiment: Experiment, _ profile: Profile) throws {
         try profile.check(experiment)
-        let plan = try PlanChooser.plan(experiment, profile)
+        let plan = try experiment.plan(from: profile)
         try plan.validate(
             layerCount: profile.layers.count, worldSize: profile.devices.count,
             miniBatchSize: experiment.training.miniBatchSize)
         self.plan = plan
         self.profile = profile
-        let costs = PlanChooser.costs(experiment, profile)
+        let costs = experiment.stageCosts(profile)
         simulation = Simulator(profile: profile, costs: costs).run(plan)
     }
 
     /// The plan, what each rank computes and holds, and the step, for a person.
-    public var table: String {
+    package var table: String {
         var table = Table([
             ("rank", .right), ("host", .left), ("stage", .right), ("samples", .right), ("computes", .right),
             ("idle", .right), ("memory", .right), ("budget", .right),
@@ -46,7 +47,7 @@ public struct MeasuredSimulation: Sendable {
             + "idle \(Format.percent(simulation.bubbleFraction))"
     }
 
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("plan", plan.json), ("step_seconds", JSONValue(simulation.stepSeconds)),
             ("bubble_fraction", JSONValue(simulation.bubbleFraction)),

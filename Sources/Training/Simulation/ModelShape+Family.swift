@@ -7,7 +7,7 @@ extension ModelShape {
     /// The shape of a family, for the analytic model.
     ///
     /// The head of a model with a decoder is the language model's matrix, that of an encoder a classifier.
-    public init(_ family: any ModelFamily) throws {
+    package init(_ family: any ModelFamily) throws {
         let generates = family.lastStack.kind == .decoder
         let configuration = StageModel.Configuration(
             technique: ParallelAdapters(), head: generates ? .languageModel : .regression, pooling: .cls)

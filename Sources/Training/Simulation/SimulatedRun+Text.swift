@@ -4,7 +4,7 @@ import Support
 
 extension SimulatedRun {
     /// The run for a person: the plan, each device's memory and idle share, and the times.
-    public var table: String {
+    package var table: String {
         var table = Table([
             ("stage", .right), ("layers", .left), ("device", .left), ("samples", .right),
             ("computes", .right),
@@ -49,7 +49,7 @@ extension SimulatedRun {
         return lines.joined(separator: "\n")
     }
 
-    public var json: JSONValue {
+    package var json: JSONValue {
         func seconds(_ value: Double?) -> JSONValue { value.map { JSONValue($0) } ?? .null }
         return .dictionary([
             ("outcome", "completed"), ("plan", plan.json), ("rounds", JSONValue(rounds)),

@@ -1,35 +1,38 @@
+import Configuration
 import Planning
 import Support
 
 /// What a simulated experiment takes: its step, its epochs, and the memory of each device.
-public struct SimulatedRun: Sendable {
-    public let plan: Plan
+package struct SimulatedRun: Sendable {
+    package let plan: Plan
     /// One pass of the plan; `rounds` of them are a mini-batch.
-    public let simulation: Simulation
+    package let simulation: Simulation
     /// How often the plan runs for one mini-batch: 1 unless Eco-FL had to cut it.
-    public let rounds: Int
-    public let partsPerSample: Int
-    public let experiment: Experiment
+    package let rounds: Int
+    package let partsPerSample: Int
+    package let experiment: Experiment
     /// nil when nothing says how many there are: then there are no times of epochs.
-    public let sampleCount: Int?
+    package let sampleCount: Int?
     let cluster: Cluster
     let model: AnalyticModel
     let profile: Profile
     let costs: AnalyticCosts
 
     /// Seconds of one mini-batch: all rounds, and one step of the optimizer.
-    public var stepSeconds: Double {
+    package var stepSeconds: Double {
         let optimizer = plan.stages.reduce(0.0) { max($0, costs.optimizerSeconds($1, member: 0)) }
         return Double(rounds) * simulation.stepSeconds - Double(rounds - 1) * optimizer
     }
 
-    public var miniBatchSize: Int { experiment.training.miniBatchSize }
+    package var miniBatchSize: Int { experiment.training.miniBatchSize }
 
     /// Group sizes as the paper writes them: "[2-1-1]".
-    public var grouping: String { "[" + plan.stages.map { "\($0.ranks.count)" }.joined(separator: "-") + "]" }
+    package var grouping: String {
+        "[" + plan.stages.map { "\($0.ranks.count)" }.joined(separator: "-") + "]"
+    }
 
     /// The bytes of a stage's first rank, whose share is the largest, by what they are for.
-    public func footprint(stage: Int) -> TrainingMemory.Footprint {
+    package func footprint(stage: Int) -> TrainingMemory.Footprint {
         costs.footprint(
             plan.stages[stage], member: 0,
             inFlightCount: MemoryModel.inFlightCount(
@@ -37,12 +40,12 @@ public struct SimulatedRun: Sendable {
     }
 
     /// The largest over the devices of a part of their memory.
-    public func largest(_ part: (TrainingMemory.Footprint) -> Int) -> Int {
+    package func largest(_ part: (TrainingMemory.Footprint) -> Int) -> Int {
         plan.stages.indices.reduce(0) { max($0, part(footprint(stage: $1))) }
     }
 
     /// The share of forward in all computing.
-    public var forwardShare: Double {
+    package var forwardShare: Double {
         var (forward, backward) = (0.0, 0.0)
         for span in simulation.spans where span.lane == .compute {
             switch PipelineAction(span.name) {
@@ -57,24 +60,24 @@ public struct SimulatedRun: Sendable {
     // MARK: Epochs
 
     /// Whether epochs after the first run from the cache.
-    public var usesCache: Bool { experiment.cache.isEnabled && experiment.technique.isCacheable }
+    package var usesCache: Bool { experiment.cache.isEnabled && experiment.technique.isCacheable }
 
     private func steps(_ samples: Int) -> Double {
         Double((samples + miniBatchSize - 1) / miniBatchSize)
     }
 
     /// Seconds of an epoch through the pipeline; nil without a number of samples.
-    public var epochSeconds: Double? { sampleCount.map { steps($0) * stepSeconds } }
+    package var epochSeconds: Double? { sampleCount.map { steps($0) * stepSeconds } }
 
     /// Seconds of an epoch from the cache, and of moving the cache before the first such; nil where there is
     /// no cache.
-    public var cachedEpochSeconds: Double? {
+    package var cachedEpochSeconds: Double? {
         usesCache ? sampleCount.map { steps($0) * cachedStepSeconds } : nil
     }
-    public var redistributionSeconds: Double? { usesCache ? sampleCount.map(redistributionSeconds) : nil }
+    package var redistributionSeconds: Double? { usesCache ? sampleCount.map(redistributionSeconds) : nil }
 
     /// Seconds of all epochs.
-    public var trainingSeconds: Double? {
+    package var trainingSeconds: Double? {
         guard let epochSeconds else { return nil }
         let rest = Double(experiment.training.epochs - 1)
         guard rest > 0, let cachedEpochSeconds, let redistributionSeconds else {
@@ -102,7 +105,7 @@ public struct SimulatedRun: Sendable {
 
     /// Seconds of one mini-batch from the cache: the side network alone on every device, then an all-reduce
     /// over all.
-    public var cachedStepSeconds: Double {
+    package var cachedStepSeconds: Double {
         let side = model.layers.reduce(0) { $0 + $1.sideForward + $1.sideBackward }
         let head = model.layers[model.layers.count - 1]
         let launches = 2.0 * Double(model.layers.count)
@@ -122,7 +125,7 @@ public struct SimulatedRun: Sendable {
 
     /// Bytes of the device that holds most in cached epochs: the side network with gradients and optimizer
     /// state, what its share of a mini-batch keeps, and the head's frozen matrix. The backbone is gone.
-    public var cachedPeakBytes: Int {
+    package var cachedPeakBytes: Int {
         let saved = model.layers.reduce(0) { $0 + $1.savedBytes }
         let table = model.shape.hasLanguageModelHead ? 4 * model.shape.headParameters : 0
         return 4 * trainableBytes + table + Int(Double(cachedShares.max() ?? 0) * saved)

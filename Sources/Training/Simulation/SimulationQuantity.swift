@@ -2,7 +2,7 @@ import Planning
 import Support
 
 /// What a cell of a table says about a simulated run.
-public enum SimulationQuantity: String, Sendable, CaseIterable {
+package enum SimulationQuantity: String, Sendable, CaseIterable {
     /// Of all epochs, those from the cache included.
     case hours
     case secondsPerSample = "seconds_per_sample"

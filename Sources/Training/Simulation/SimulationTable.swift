@@ -15,7 +15,7 @@ import Support
 /// is printed. `reduction_against` names a row of the same group: the cell is then by how many per cent its
 /// value is smaller. Rows and columns may have a `quantity`, `cluster`, `devices` (the first so many of the
 /// cluster) and `samples` of their own; a row's wins over a column's.
-public struct SimulationTable {
+package struct SimulationTable {
     /// What a table, a row or a column says about its cells.
     struct Settings {
         var overrides: [String] = []
@@ -55,13 +55,13 @@ public struct SimulationTable {
     let rows: [Row]
 
     /// Whether a JSON document is a table rather than an experiment.
-    public static func describes(_ document: JSONValue) -> Bool { document["rows"] != nil }
+    package static func describes(_ document: JSONValue) -> Bool { document["rows"] != nil }
 
     /// Reads a table file, strictly.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was
     ///   found.
-    public init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: [
             "title", "experiment", "cluster", "quantity", "set", "reading", "columns", "rows",
         ])

@@ -4,7 +4,7 @@ import Support
 extension TableComparison {
     /// The table in Markdown: in each cell what was simulated, what was published, and how far they are
     /// apart.
-    public var markdown: String {
+    package var markdown: String {
         let hasGroups = rows.contains { !$0.group.isEmpty }
         let headers = (hasGroups ? ["model"] : []) + [""] + columns
         var lines = ["# \(title)", "", "Simulated / published (difference).", ""]
@@ -19,7 +19,7 @@ extension TableComparison {
     }
 
     /// The cells with their plans and reasons, and the counts.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("title", .string(title)), ("columns", .array(columns.map(JSONValue.string))),
             (

@@ -2,8 +2,8 @@ import Reporting
 import Support
 
 /// A simulated table beside the published one.
-public struct TableComparison {
-    public struct Cell {
+package struct TableComparison {
+    package struct Cell {
         let quantity: SimulationQuantity
         let published: SimulationTable.Published
         /// nil when it ran out of memory, and for groupings.
@@ -32,7 +32,7 @@ public struct TableComparison {
         var isOutOfMemory: Bool { reason != nil }
     }
 
-    public struct Row {
+    package struct Row {
         let group: String
         let name: String
         let cells: [Cell]
@@ -42,7 +42,7 @@ public struct TableComparison {
     let columns: [String]
     let rows: [Row]
     /// The counts over all cells.
-    public let summary: Summary
+    package let summary: Summary
 
     init(title: String, columns: [String], rows: [Row]) {
         self.title = title
@@ -52,25 +52,25 @@ public struct TableComparison {
     }
 
     /// How well a table is met. Each count stands beside the number of cells that it is of.
-    public struct Summary: Sendable, Equatable {
+    package struct Summary: Sendable, Equatable {
         /// Cells that are, or are not, out of memory as published.
-        public var memoryCount = 0
-        public var memoryMatches = 0
+        package var memoryCount = 0
+        package var memoryMatches = 0
         /// Largest relative deviations from numbers, in ascending order.
-        public var deviations: [Double] = []
+        package var deviations: [Double] = []
         /// Differences from percentages, in points, in ascending order; 0 inside a range.
-        public var points: [Double] = []
-        public var groupingCount = 0
-        public var groupingMatches = 0
+        package var points: [Double] = []
+        package var groupingCount = 0
+        package var groupingMatches = 0
         /// By what share published groupings are slower than ours; infinity for one that does not fit.
-        public var groupingSlowdowns: [Double] = []
+        package var groupingSlowdowns: [Double] = []
         /// Pairs of rows of a group whose published numbers in a column differ by more than 2 %, and those in
         /// our order.
-        public var pairCount = 0
-        public var pairMatches = 0
+        package var pairCount = 0
+        package var pairMatches = 0
 
         /// Cells whose deviation is at most a share.
-        public func count(within share: Double) -> Int { deviations.count { $0 <= share } }
+        package func count(within share: Double) -> Int { deviations.count { $0 <= share } }
     }
 }
 

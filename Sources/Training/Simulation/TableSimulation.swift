@@ -1,18 +1,19 @@
+import Configuration
 import Planning
 import Reporting
 import Support
 
 /// Simulates every cell of a table.
-public struct TableSimulation {
+package struct TableSimulation {
     private let table: SimulationTable
 
-    public init(_ table: SimulationTable) { self.table = table }
+    package init(_ table: SimulationTable) { self.table = table }
 
     /// Runs all cells, in the order of rows and columns.
     ///
     /// - Throws: a configuration failure for a file that is missing or wrong, naming it, or for a cell that
     ///   asks for something that its run has not.
-    public func run() throws -> TableComparison {
+    package func run() throws -> TableComparison {
         let base = try JSONValue(contentsOf: table.experimentPath)
         var clusters: [String: Cluster] = [:]
         var rows: [TableComparison.Row] = []

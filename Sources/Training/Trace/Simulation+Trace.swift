@@ -3,7 +3,7 @@ import Reporting
 
 extension Simulation {
     /// The simulated mini-batch as a trace shows it beside a measured one.
-    public var trace: TraceGroup {
+    package var trace: TraceGroup {
         TraceGroup(
             origin: .predicted, labels: [:],
             spans: spans.map { span in

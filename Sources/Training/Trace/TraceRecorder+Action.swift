@@ -12,7 +12,7 @@ extension TraceRecorder {
 
 extension PipelineAction {
     /// What a trace calls such an action.
-    public var traceCategory: TraceCategory {
+    package var traceCategory: TraceCategory {
         switch self {
         case .receiveForward, .receiveBackward: .receive
         case .forward: .forward

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Configuration
 import Planning
 import Support
 import Training
@@ -24,14 +25,14 @@ struct PlanCommand: ParsableCommand {
         let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
         let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
         try profile.check(experiment)
-        let plan = try PlanChooser.plan(experiment, profile)
+        let plan = try experiment.plan(from: profile)
         try plan.validate(
             layerCount: profile.layers.count, worldSize: profile.devices.count,
             miniBatchSize: experiment.training.miniBatchSize)
         if let out { try writeFileAtomically(plan.json.text(indented: true) + "\n", to: out) }
         guard !json else { return Output.line(plan.json.text(indented: true)) }
         Output.line(plan.table(profile))
-        let costs = PlanChooser.costs(experiment, profile)
+        let costs = experiment.stageCosts(profile)
         let forecast = Forecast(
             plan, costs, epochs: experiment.training.epochs,
             streams: experiment.parallelism.schedule == .streaming)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import RunReport
 import Support
 import Training
 
@@ -12,6 +13,6 @@ struct ReportCommand: ParsableCommand {
 
     func run() throws {
         guard Program.speaks else { return }
-        Output.line("wrote \(try RunReport(directory).write())")
+        Output.line("wrote \(try ReportPage(directory).write())")
     }
 }

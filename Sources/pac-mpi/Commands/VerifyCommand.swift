@@ -2,6 +2,7 @@ import ArgumentParser
 import Support
 import TensorCore
 import Training
+import Verification
 
 struct VerifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import Planning
 import Reporting
+import Support
 
 /// What the planner expected of the stages beside what was measured.
 struct PredictionSection {

@@ -1,4 +1,5 @@
 import Reporting
+import Support
 
 /// How long each epoch and each phase took.
 struct TimeSection {

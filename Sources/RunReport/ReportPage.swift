@@ -2,15 +2,15 @@ import Reporting
 import Support
 
 /// A run as one page for a person: what was learned, how long it took, where the time went and what it needed.
-public struct RunReport {
+package struct ReportPage {
     /// The page: HTML that needs nothing but itself.
-    public let html: String
+    package let html: String
     private let path: String
 
     /// Reads a run directory and lays the page out.
     ///
     /// - Throws: a configuration failure that names the file and line that is missing, damaged or of another run.
-    public init(_ directory: String) throws {
+    package init(_ directory: String) throws {
         guard fileExists(directory) else {
             throw Failure.configuration("\(directory): no such directory")
         }
@@ -30,7 +30,7 @@ public struct RunReport {
     /// Writes the page as `report.html` into the run directory, atomically.
     ///
     /// - Returns: its path.
-    public func write() throws -> String {
+    package func write() throws -> String {
         try writeFileAtomically(html, to: path)
         return path
     }

@@ -4,7 +4,7 @@ import Support
 /// Reads a technique's object; absent keys have their defaults.
 ///
 /// - Throws: for a kind that is not known, and for a key that the kind does not have.
-func readTechnique(_ reader: JSONReader) throws -> any TuningTechnique {
+package func readTechnique(_ reader: JSONReader) throws -> any TuningTechnique {
     let kinds = [ParallelAdapters.kind, LowRankAdaptation.kind, BottleneckAdapters.kind, FullTuning.kind]
     let kind = try reader.object().optional("kind")?.choice(kinds) ?? ParallelAdapters.kind
     switch kind {
@@ -19,7 +19,7 @@ func readTechnique(_ reader: JSONReader) throws -> any TuningTechnique {
 
 extension TuningTechnique {
     /// The technique as an experiment writes it, every key included.
-    var json: JSONValue {
+    package var json: JSONValue {
         let settings: [(String, JSONValue)]
         switch self {
         case let technique as ParallelAdapters:

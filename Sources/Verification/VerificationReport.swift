@@ -2,31 +2,31 @@ import Reporting
 import Support
 
 /// What a verification found: one row for each group of compared numbers.
-public struct VerificationReport: Sendable {
-    public struct Row: Sendable {
+package struct VerificationReport: Sendable {
+    package struct Row: Sendable {
         /// The case, tokenizer or table directory ("bert_cls").
-        public let subject: String
+        package let subject: String
         /// What of it was compared: "backbone", a technique's file without its extension, or "".
-        public let part: String
+        package let part: String
         /// The group of the tolerance table ("gradients"); "files" when nothing could be compared.
-        public let group: String
+        package let group: String
         /// The largest error, infinite when a number was not finite; nil when nothing could be compared.
-        public let largestError: Double?
+        package let largestError: Double?
         /// The largest error that passes; 0 for what must be exact.
-        public let tolerance: Double
+        package let tolerance: Double
         /// The tensor with the largest error, or why nothing could be compared.
-        public let detail: String
+        package let detail: String
 
-        public var passed: Bool { largestError.map { $0 <= tolerance } ?? false }
+        package var passed: Bool { largestError.map { $0 <= tolerance } ?? false }
     }
 
-    public let rows: [Row]
+    package let rows: [Row]
 
     /// Whether something was compared and nothing failed.
-    public var passed: Bool { !rows.isEmpty && rows.allSatisfy(\.passed) }
+    package var passed: Bool { !rows.isEmpty && rows.allSatisfy(\.passed) }
 
     /// The rows as JSON: an array of objects. An error that is no finite number is null.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .array(
             rows.map { row in
                 let error = row.largestError.flatMap { $0.isFinite ? JSONValue($0) : nil } ?? .null
@@ -40,7 +40,7 @@ public struct VerificationReport: Sendable {
     }
 
     /// The rows as a table for the terminal.
-    public var table: String {
+    package var table: String {
         var table = Table([
             ("subject", .left), ("part", .left), ("group", .left), ("largest error", .right),
             ("tolerance", .right),
@@ -160,7 +160,7 @@ struct Comparisons {
 
 extension VerificationReport.Row {
     /// A row for something that could not be compared.
-    static func failed(_ subject: String, _ part: String, _ reason: String) -> Self {
+    package static func failed(_ subject: String, _ part: String, _ reason: String) -> Self {
         Self(subject: subject, part: part, group: "files", largestError: nil, tolerance: 0, detail: reason)
     }
 }

@@ -5,106 +5,106 @@ import TensorCore
 import TextData
 
 /// An experiment as a user writes it, with every default filled in: one JSON file is one run.
-public struct Experiment: Sendable {
-    public struct Model: Sendable {
-        public enum Initialization: String, Sendable, CaseIterable { case checkpoint, random }
+package struct Experiment: Sendable {
+    package struct Model: Sendable {
+        package enum Initialization: String, Sendable, CaseIterable { case checkpoint, random }
         /// A Hugging Face directory.
-        public var path: String
-        public var initialization = Initialization.checkpoint
+        package var path: String
+        package var initialization = Initialization.checkpoint
         /// Of the random weights.
-        public var seed = 0
+        package var seed = 0
     }
 
-    public struct Training: Sendable {
-        public enum OptimizerKind: String, Sendable, CaseIterable { case adamw, sgd }
-        public var epochs = 3
-        public var miniBatchSize = 16
+    package struct Training: Sendable {
+        package enum OptimizerKind: String, Sendable, CaseIterable { case adamw, sgd }
+        package var epochs = 3
+        package var miniBatchSize = 16
         /// nil lets the planner choose.
-        public var microBatchCount: Int?
-        public var learningRate = 3e-4
-        public var weightDecay = 0.0
-        public var optimizer = OptimizerKind.adamw
-        public var warmupSteps = 0
+        package var microBatchCount: Int?
+        package var learningRate = 3e-4
+        package var weightDecay = 0.0
+        package var optimizer = OptimizerKind.adamw
+        package var warmupSteps = 0
         /// A share of all steps; wins over `warmupSteps`.
-        public var warmupRatio: Double?
-        public var schedule = LearningRateSchedule.Decay.linear
+        package var warmupRatio: Double?
+        package var schedule = LearningRateSchedule.Decay.linear
         /// nil does not clip.
-        public var maximumGradientNorm: Double? = 1.0
+        package var maximumGradientNorm: Double? = 1.0
         /// nil takes the model's own.
-        public var dropout: Double?
-        public var isShuffled = true
-        public var seed = 42
+        package var dropout: Double?
+        package var isShuffled = true
+        package var seed = 42
         /// Ends the run, and is the length of the decay.
-        public var maximumSteps: Int?
+        package var maximumSteps: Int?
     }
 
-    public struct Parallelism: Sendable {
-        public enum System: String, Sendable, CaseIterable {
+    package struct Parallelism: Sendable {
+        package enum System: String, Sendable, CaseIterable {
             case pac
             case ecoFL = "eco_fl"
             case eddl, standalone, plan
         }
-        public var system = System.pac
+        package var system = System.pac
         /// For `plan`: what `plan.json` holds, with its place for errors.
-        public var plan: JSONReader?
-        public var planner = PlannerKind.exact
+        package var plan: JSONReader?
+        package var planner = PlannerKind.exact
         /// In which order mini-batches pass through the stages.
-        public enum Schedule: String, Sendable, CaseIterable {
+        package enum Schedule: String, Sendable, CaseIterable {
             /// Forward and backward of the first epoch in turn, one mini-batch after the other.
             case oneForwardOneBackward = "1f1b"
             /// The frozen backbone over all samples first, without a gap; then every epoch from the cache.
             case streaming
         }
-        public var schedule = Schedule.oneForwardOneBackward
+        package var schedule = Schedule.oneForwardOneBackward
         /// A `profile.json` to plan from; nil measures.
-        public var profile: String?
+        package var profile: String?
         /// Seconds that a rank waits for others before that is an error.
-        public var waitLimit = 300.0
+        package var waitLimit = 300.0
     }
 
-    public struct Device: Sendable {
+    package struct Device: Sendable {
         /// nil for no limit.
-        public var memoryBudget: ByteBudget?
-        public var threads = ThreadCount.fixed(1)
+        package var memoryBudget: ByteBudget?
+        package var threads = ThreadCount.fixed(1)
     }
 
-    public struct Cache: Sendable {
-        public var isEnabled: Bool
+    package struct Cache: Sendable {
+        package var isEnabled: Bool
         /// nil puts the cache into the run directory.
-        public var directory: String?
-        public var precision = CachePrecision.float32
+        package var directory: String?
+        package var precision = CachePrecision.float32
         /// Bytes of disk that the files of a rank may take; nil for what is free.
-        public var budget: ByteBudget?
-        public var keep = false
+        package var budget: ByteBudget?
+        package var keep = false
         /// Whether activations move to the ranks that train on them while the first epoch still computes.
-        public var movesEarly = true
+        package var movesEarly = true
     }
 
-    public struct Output: Sendable {
-        public var directory: String
+    package struct Output: Sendable {
+        package var directory: String
         /// Updates between two checkpoints within an epoch; nil for no such limit.
-        public var checkpointSteps: Int?
+        package var checkpointSteps: Int?
         /// Seconds between two checkpoints within an epoch; nil for no such limit.
-        public var checkpointSeconds: Double? = 300
+        package var checkpointSeconds: Double? = 300
     }
 
-    public var name: String
-    public var model: Model
-    public var task: TaskSpecification
+    package var name: String
+    package var model: Model
+    package var task: TaskSpecification
     /// nil takes what the checkpoint says.
-    public var pooling: Pooling?
-    public var technique: any TuningTechnique
-    public var training: Training
-    public var parallelism: Parallelism
-    public var device: Device
-    public var cache: Cache
-    public var output: Output
+    package var pooling: Pooling?
+    package var technique: any TuningTechnique
+    package var training: Training
+    package var parallelism: Parallelism
+    package var device: Device
+    package var cache: Cache
+    package var output: Output
 
     /// Whether a run on so many samples keeps their activations: the technique and the experiment allow it, and there is an
     /// epoch that a cache would serve, or a wish to keep one.
     ///
     /// - Parameter sampleCount: nil where it is not known.
-    public func fillsCache(sampleCount: Int?) -> Bool {
+    package func fillsCache(sampleCount: Int?) -> Bool {
         let size = training.miniBatchSize
         let stepsPerEpoch = sampleCount.map { ($0 + size - 1) / size } ?? 1
         return cache.isEnabled && technique.isCacheable
@@ -113,7 +113,7 @@ public struct Experiment: Sendable {
     }
 
     /// The learning rates of a run of `stepCount` updates.
-    public func schedule(stepCount: Int) -> LearningRateSchedule {
+    package func schedule(stepCount: Int) -> LearningRateSchedule {
         let total = training.maximumSteps ?? stepCount
         let warmup =
             training.warmupRatio.map { Int(($0 * Double(total)).rounded(.up)) } ?? training.warmupSteps

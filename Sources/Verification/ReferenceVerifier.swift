@@ -11,9 +11,9 @@ import Support
 ///
 /// A path is a case's directory (`manifest.json` beside it), a tokenizer's directory (`tokenizers/NAME` under the
 /// manifest), the tables' directory, or the directory of the manifest for everything that it lists.
-public struct ReferenceVerifier {
+package struct ReferenceVerifier {
     /// The techniques whose vectors this build can check.
-    public static let supportedTechniques = [
+    package static let supportedTechniques = [
         FullTuning.kind, LowRankAdaptation.kind, BottleneckAdapters.kind, ParallelAdapters.kind,
     ]
 
@@ -21,7 +21,7 @@ public struct ReferenceVerifier {
     private let techniques: [String]?
 
     /// - Parameter techniques: check the backbone and these only; nil for everything that the manifest lists.
-    public init(paths: [String], techniques: [String]? = nil) {
+    package init(paths: [String], techniques: [String]? = nil) {
         self.paths = paths
         self.techniques = techniques
     }
@@ -32,7 +32,7 @@ public struct ReferenceVerifier {
     /// have, becomes a row that fails.
     /// - Parameter onRows: sees the rows of each file as they come.
     /// - Throws: when a path is no reference directory or lists nothing to compare.
-    public func run(onRows: ([VerificationReport.Row]) -> Void = { _ in }) throws -> VerificationReport {
+    package func run(onRows: ([VerificationReport.Row]) -> Void = { _ in }) throws -> VerificationReport {
         var rows: [VerificationReport.Row] = []
         for path in paths {
             let found = try Target.find(path).flatMap { target in

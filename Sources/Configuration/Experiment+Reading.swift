@@ -8,14 +8,14 @@ extension Experiment {
     /// Reads an experiment file and applies `key.path=value` overrides.
     ///
     /// - Throws: a configuration failure that names file, line and key for anything unknown, missing or wrong.
-    public init(contentsOf path: String, overrides: [String] = []) throws {
+    package init(contentsOf path: String, overrides: [String] = []) throws {
         var document = try JSONValue(contentsOf: path)
         for override in overrides { try document.apply(override: override) }
         try self.init(JSONReader(document, file: path))
     }
 
     /// Decodes an experiment.
-    public init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let root = try reader.object(keys: [
             "name", "model", "task", "technique", "training", "parallelism", "device", "cache", "output",
         ])

@@ -2,7 +2,7 @@ import Support
 
 extension Experiment {
     /// The resolved experiment: every key, in the order of the documentation.
-    public var json: JSONValue {
+    package var json: JSONValue {
         .dictionary([
             ("name", .string(name)),
             (
@@ -87,6 +87,6 @@ extension Experiment {
 
 extension JSONValue {
     /// A number, or null.
-    init(optional number: Int?) { self = number.map { JSONValue($0) } ?? .null }
-    init(optional number: Double?) { self = number.map { JSONValue($0) } ?? .null }
+    package init(optional number: Int?) { self = number.map { JSONValue($0) } ?? .null }
+    package init(optional number: Double?) { self = number.map { JSONValue($0) } ?? .null }
 }

@@ -1,13 +1,13 @@
 import Support
 
 /// Bytes of memory or disk that each rank may use: one number for all, or one for each host that has a limit.
-public enum ByteBudget: Sendable, Equatable {
+package enum ByteBudget: Sendable, Equatable {
     case everywhere(Int)
     /// Host names as MPI tells them; other hosts have no limit.
     case byHost([(host: String, bytes: Int)])
 
     /// The budget of a rank on a host; nil for no limit.
-    public func bytes(onHost host: String) -> Int? {
+    package func bytes(onHost host: String) -> Int? {
         switch self {
         case .everywhere(let bytes): bytes
         case .byHost(let hosts): hosts.first { $0.host.utf8.elementsEqual(host.utf8) }?.bytes
@@ -17,7 +17,7 @@ public enum ByteBudget: Sendable, Equatable {
     /// Checks that every host named runs a rank: a name that matches nothing would be a limit that is not kept.
     ///
     /// - Parameter key: where the budget stands in the experiment.
-    func check(_ hosts: [String], key: String) throws {
+    package func check(_ hosts: [String], key: String) throws {
         guard case .byHost(let named) = self else { return }
         for (host, _) in named where !hosts.contains(where: { $0.utf8.elementsEqual(host.utf8) }) {
             let known = Set(hosts).sorted().joined(separator: ", ")
@@ -26,7 +26,7 @@ public enum ByteBudget: Sendable, Equatable {
         }
     }
 
-    public static func == (a: ByteBudget, b: ByteBudget) -> Bool { a.json == b.json }
+    package static func == (a: ByteBudget, b: ByteBudget) -> Bool { a.json == b.json }
 }
 
 extension ByteBudget {
@@ -41,7 +41,7 @@ extension ByteBudget {
         }
     }
 
-    var json: JSONValue {
+    package var json: JSONValue {
         switch self {
         case .everywhere(let bytes): JSONValue(bytes)
         case .byHost(let hosts): .dictionary(hosts.map { ($0.host, JSONValue($0.bytes)) })

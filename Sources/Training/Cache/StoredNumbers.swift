@@ -1,14 +1,9 @@
 import CKernels
+import Configuration
 import HDF5
 import Support
 
-/// How a cache file stores an activation. Whatever it is, computing is in float32.
-public enum CachePrecision: String, Sendable, CaseIterable {
-    case float32, float16, bfloat16
-
-    /// Bytes of one number.
-    public var byteCount: Int { self == .float32 ? 4 : 2 }
-
+extension CachePrecision {
     /// bfloat16 is no type of HDF5: it is stored as its 16 bits.
     var elementType: H5ElementType {
         switch self {

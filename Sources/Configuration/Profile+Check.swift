@@ -1,0 +1,47 @@
+import Models
+import Planning
+import Support
+import TensorCore
+
+extension Profile {
+    /// Checks that the profile is of the experiment's model and technique, as far as it can be told without reading the
+    /// data: names and parameters of all layers but the head, whose size depends on the task's labels.
+    ///
+    /// - Throws: a configuration failure that names the layer, what was expected and what was found.
+    ///
+    /// - Parameter read: the model's configuration where the data has been read; the head is then checked as well.
+    package func check(_ experiment: Experiment, _ read: StageModel.Configuration? = nil) throws {
+        let family = try readModelFamily(directory: experiment.model.path)
+        let expected = family.plannerLayers
+        let model = experiment.model.path
+        guard expected.count == layers.count else {
+            throw Failure.configuration(
+                "profile: expected the \(expected.count) layers of \(model), found \(layers.count)")
+        }
+        let configuration =
+            read
+            ?? StageModel.Configuration(technique: experiment.technique, head: .regression, pooling: .cls)
+        for (index, (layer, profiled)) in zip(expected, layers).enumerated() {
+            guard layer.name == profiled.name else {
+                throw Failure.configuration(
+                    "profile: layer \(index): expected \(layer.name), as in \(model), found \(profiled.name)")
+            }
+            guard read != nil || !layer.steps.contains(.head) else { continue }
+            let (trainable, frozen) = try StageModel.inventory(family, configuration, steps: layer.steps)
+            func bytes(_ declarations: [ParameterBucket.Declaration]) -> Int {
+                declarations.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
+            }
+            let all = bytes(trainable) + bytes(frozen)
+            guard profiled.parameterBytes == all else {
+                throw Failure.configuration(
+                    "profile: layer \(index) (\(layer.name)): expected \(all) bytes of parameters, as in \(model) with "
+                        + "\(experiment.technique.kind), found \(profiled.parameterBytes)")
+            }
+            guard profiled.trainableBytes == bytes(trainable) else {
+                throw Failure.configuration(
+                    "profile: layer \(index) (\(layer.name)): expected \(bytes(trainable)) bytes that "
+                        + "\(experiment.technique.kind) trains, found \(profiled.trainableBytes)")
+            }
+        }
+    }
+}
