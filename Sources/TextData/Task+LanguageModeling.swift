@@ -1,4 +1,6 @@
+import ChatTemplates
 import Support
+import Tokenizers
 
 /// Tasks in which a model learns a text's own tokens.
 extension Task {

@@ -1,4 +1,6 @@
+import ChatTemplates
 import Support
+import Tokenizers
 
 /// A task: which rows there are, how a model reads them, what it learns, and how its answers are measured.
 ///

@@ -1,7 +1,6 @@
 import Models
 import Support
 import TensorCore
-import TextData
 
 /// A model as an experiment names it: its family, and where its frozen tensors come from.
 public final class ModelFiles {

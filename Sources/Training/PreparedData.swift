@@ -1,6 +1,8 @@
+import ChatTemplates
 import Models
 import Support
 import TextData
+import Tokenizers
 
 /// The data of a session: read, checked and tokenized on rank 0, received by the others.
 struct PreparedData {
@@ -28,7 +30,8 @@ struct PreparedData {
         // A model drawn from a seed needs only its config.json.
         tokenizer =
             experiment.model.initialization == .random && !Tokenizer.isThere(in: experiment.model.path)
-            ? Tokenizer.characters(for: style) : try Tokenizer(contentsOf: experiment.model.path)
+            ? Tokenizer.characters(isEncoder: style == .encoder)
+            : try Tokenizer(contentsOf: experiment.model.path)
         let tokenCount = max(tokenizer.vocabularySize, tokenizer.targets.vocabularySize)
         guard tokenCount <= family.vocabularySize else {
             throw Failure.configuration(

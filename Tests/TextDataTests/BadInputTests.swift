@@ -1,6 +1,8 @@
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Every error names file, line and field, what was expected and what was found.
 @Suite struct BadInputTests {

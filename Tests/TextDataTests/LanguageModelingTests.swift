@@ -1,14 +1,17 @@
+import ChatTemplates
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Tasks in which a model learns a text's own tokens: which of them, and in which samples.
 @Suite struct LanguageModelingTests {
     private func task(
         _ kind: TaskKind, _ tokenizer: String, train: String, length: Int, template: String? = nil
     ) throws -> (TextData.Task, Tokenizer) {
-        let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory(tokenizer))
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(tokenizer))
         let specification = TaskSpecification(
             kind: kind, train: train, maximumSequenceLength: length, chatTemplate: template)
         let task = try TextData.Task(
@@ -119,7 +122,7 @@ import TextData
     @Test("texts that continue their input: the prompt stays open, the answer ends")
     func textsThatContinueTheirInput() throws {
         let path = try file(#"{"source": "Once upon", "target": " a time"}"# + "\n", "a.jsonl")
-        let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory("bpe_stories260k"))
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer("bpe_stories260k"))
         let task = try TextData.Task(
             TaskSpecification(kind: .textToText, train: path, maximumSequenceLength: 6), style: .continuation,
             tokenizer: tokenizer, endToken: 2)

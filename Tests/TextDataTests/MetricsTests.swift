@@ -1,6 +1,8 @@
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Formats and metrics against tables made with scipy, scikit-learn and T5's definitions.
 @Suite struct MetricsTests {
@@ -8,8 +10,8 @@ import TextData
     let t5: Tokenizer
 
     init() throws {
-        bert = try Tokenizer(contentsOf: TokenizerTests.directory("wordpiece_bert"))
-        t5 = try Tokenizer(contentsOf: TokenizerTests.directory("unigram_t5"))
+        bert = try Tokenizer(contentsOf: Reference.tokenizer("wordpiece_bert"))
+        t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
     }
 
     func task(_ name: GLUETask, _ style: ModelTaskStyle = .encoder) throws -> Task {

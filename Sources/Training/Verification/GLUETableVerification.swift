@@ -1,5 +1,6 @@
 import Support
 import TextData
+import Tokenizers
 
 /// GLUE's tables: T5's text formats, STS-B's rounding, how written texts are read, and the metrics.
 struct GLUETableVerification {
