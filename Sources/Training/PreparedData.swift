@@ -6,7 +6,7 @@ import Tokenizers
 
 /// The data of a session: read, checked and tokenized on rank 0, received by the others.
 struct PreparedData {
-    let task: Task
+    let task: TextTask
     private let headKind: HeadKind
     private let tokenizer: Tokenizer
     private let train: TokenizedDataset?
@@ -47,7 +47,7 @@ struct PreparedData {
             experiment.task.kind == .chat
             ? try ChatTemplate(contentsOf: experiment.model.path, override: experiment.task.chatTemplate)
             : nil
-        task = try Task(
+        task = try TextTask(
             experiment.task, style: style, tokenizer: tokenizer,
             endToken: family.generationTokens?.ends.first, chatTemplate: template)
         switch task.problem {

@@ -18,7 +18,7 @@ public final class Session {
     public let experiment: Experiment
     public let model: ModelFiles
     /// The task with its tokenizer; on rank 0 only.
-    public let task: Task?
+    public let task: TextTask?
     public let headKind: HeadKind
     public let pooling: Pooling
     /// The configuration of every stage's model.
@@ -87,7 +87,7 @@ public final class Session {
         self.pooling = pooling
 
         // Rank 0 alone needs the data files: it tokenizes, the others receive.
-        var task: Task?
+        var task: TextTask?
         let prepared = try self.world.fromRoot {
             let made = try PreparedData(experiment, model, data)
             task = made.task

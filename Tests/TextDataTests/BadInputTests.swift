@@ -125,7 +125,8 @@ import Tokenizers
         func message(_ specification: TaskSpecification, _ style: ModelTaskStyle) -> String {
             short(
                 failure {
-                    let task = try Task(specification, style: style, tokenizer: style == .encoder ? bert : t5)
+                    let task = try TextTask(
+                        specification, style: style, tokenizer: style == .encoder ? bert : t5)
                     _ = try task.load(.validation)
                 })
         }

@@ -10,11 +10,11 @@ import Tokenizers
 @Suite struct LanguageModelingTests {
     private func task(
         _ kind: TaskKind, _ tokenizer: String, train: String, length: Int, template: String? = nil
-    ) throws -> (TextData.Task, Tokenizer) {
+    ) throws -> (TextTask, Tokenizer) {
         let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(tokenizer))
         let specification = TaskSpecification(
             kind: kind, train: train, maximumSequenceLength: length, chatTemplate: template)
-        let task = try TextData.Task(
+        let task = try TextTask(
             specification, style: .continuation, tokenizer: tokenizer,
             chatTemplate: try template.map { try ChatTemplate(contentsOf: "/nowhere", override: $0) })
         return (task, tokenizer)
@@ -62,7 +62,7 @@ import Tokenizers
         #expect(Array(data.input(data.count - 1)) == Array(ids.suffix(data.input(data.count - 1).count)))
         var specification = task.specification
         specification.trainLimit = 2
-        let limited = try TextData.Task(specification, style: .continuation, tokenizer: tokenizer).load(
+        let limited = try TextTask(specification, style: .continuation, tokenizer: tokenizer).load(
             .train)
         #expect(limited.count == 2 && Array(limited.input(1)) == Array(data.input(1)))
     }
@@ -123,7 +123,7 @@ import Tokenizers
     func textsThatContinueTheirInput() throws {
         let path = try file(#"{"source": "Once upon", "target": " a time"}"# + "\n", "a.jsonl")
         let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer("bpe_stories260k"))
-        let task = try TextData.Task(
+        let task = try TextTask(
             TaskSpecification(kind: .textToText, train: path, maximumSequenceLength: 6), style: .continuation,
             tokenizer: tokenizer, endToken: 2)
         let data = try task.load(.train)

@@ -14,8 +14,8 @@ import Tokenizers
         t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
     }
 
-    func task(_ name: GLUETask, _ style: ModelTaskStyle = .encoder) throws -> Task {
-        try Task(
+    func task(_ name: GLUETask, _ style: ModelTaskStyle = .encoder) throws -> TextTask {
+        try TextTask(
             TaskSpecification(kind: .glue, name: name, train: "unused"), style: style,
             tokenizer: style == .encoder ? bert : t5)
     }
@@ -103,7 +103,7 @@ import Tokenizers
     }
 
     @Test("exact match ignores the white space around") func exactMatchIgnoresTheWhiteSpaceAround() throws {
-        let task = try Task(
+        let task = try TextTask(
             TaskSpecification(kind: .textToText, train: "unused"), style: .textToText, tokenizer: t5)
         let metrics = task.metrics(
             texts: [" turn it on", "off", "e\u{301}", ""],

@@ -16,9 +16,9 @@ import Tokenizers
     }
 
     func glue(_ name: GLUETask, _ text: String, _ style: ModelTaskStyle = .encoder, limit: Int? = nil) throws
-        -> Task
+        -> TextTask
     {
-        try Task(
+        try TextTask(
             TaskSpecification(
                 kind: .glue, name: name, train: try scratch.write(text, to: "train.tsv"), trainLimit: limit),
             style: style, tokenizer: style == .encoder ? bert : t5)
@@ -27,8 +27,8 @@ import Tokenizers
     func jsonl(
         _ kind: TaskKind, _ text: String, _ style: ModelTaskStyle = .encoder, labels: [String]? = nil,
         validation: String? = nil, maximumSequenceLength: Int = 64, labelStyle: LabelStyle = .words
-    ) throws -> Task {
-        try Task(
+    ) throws -> TextTask {
+        try TextTask(
             TaskSpecification(
                 kind: kind, train: try scratch.write(text, to: "train.jsonl"),
                 validation: try validation.map { try scratch.write($0, to: "dev.jsonl") },
@@ -174,7 +174,7 @@ import Tokenizers
             {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
              "grapheme_chars": "____ab\u{E9}a", "phoneme_chars": "____\u{2C8}xe\u{301}"}
             """, to: "config.json")
-        let task = try Task(
+        let task = try TextTask(
             TaskSpecification(kind: .textToText, train: "none"), style: .textToText,
             tokenizer: try Tokenizer(contentsOf: scratch.path))
         let data = task.tokenize([

@@ -106,7 +106,7 @@ extension AdapterRunner {
 
 extension Predictions {
     /// What `predict` writes of a sample: label, score or text.
-    fileprivate func fields(_ sample: Int, _ task: Task, _ ledger: Ledger) -> [(String, JSONValue)] {
+    fileprivate func fields(_ sample: Int, _ task: TextTask, _ ledger: Ledger) -> [(String, JSONValue)] {
         let row = rows[sample]!
         switch task.problem {
         case .classification(let labels):

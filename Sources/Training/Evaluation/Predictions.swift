@@ -61,7 +61,7 @@ public struct Predictions: Sendable {
     /// The task's figures of merit.
     ///
     /// - Throws: when a sample has no prediction.
-    public func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
+    public func metrics(_ task: TextTask, _ dataset: TokenizedDataset) throws -> Metrics {
         let ordered = try (0..<dataset.count).map { sample in
             guard let row = rows[sample] else {
                 throw Failure.run(

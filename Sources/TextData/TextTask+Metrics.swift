@@ -1,7 +1,7 @@
 import Tokenizers
 
 /// The figures of merit of each task. The predictions stand in the order of the data set's rows, one for each.
-extension Task {
+extension TextTask {
     /// Measures class indices: MRPC by accuracy and F1 of class 1, everything else by accuracy.
     public func metrics(classes predictions: [Int], for dataset: TokenizedDataset) -> Metrics {
         metrics(optionalClasses: predictions, for: dataset)

@@ -1,7 +1,7 @@
 import Tokenizers
 
 /// How a text-to-text model reads a task and how its answers are understood.
-extension Task {
+extension TextTask {
     /// The text that the model reads for a row.
     public func source(of row: Row) -> String {
         let named = row.fields.map { "\($0.name): \($0.text)" }.joined(separator: " ")

@@ -3,7 +3,7 @@ import Support
 import Tokenizers
 
 /// Tasks in which a model learns a text's own tokens.
-extension Task {
+extension TextTask {
     /// Cuts texts into passages of at most the maximum sequence length.
     ///
     /// A text begins with the special tokens that the tokenizer puts before one. A passage begins with the last token of
