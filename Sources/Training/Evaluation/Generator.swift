@@ -132,13 +132,13 @@ struct Generator {
                 if stack == .encoder { return builder.inputCount(sample) }
                 return isBeginning && continues ? builder.inputCount(sample) : 1
             }, forward: receives ? [microBatch] : [], backward: [],
-            payload: isBeginning ? .all : .withoutMemory)
+            payload: isBeginning ? .all : .withoutEncoderOutput)
         var input = receives ? try exchange.receiveForward(microBatch) : nil
-        if !isWhole, let memory = first {
+        if !isWhole, let kept = first {
             // The encoder's results stay where they first arrived; the blocks keep what they made of them.
-            input = input ?? memory
-            input!.backbone.encoderOutput = memory.backbone.encoderOutput
-            input!.side?.encoderOutput = memory.side?.encoderOutput
+            input = input ?? kept
+            input!.backbone.encoderOutput = kept.backbone.encoderOutput
+            input!.side?.encoderOutput = kept.side?.encoderOutput
         }
         guard !batch.sampleIDs.isEmpty else {
             try exchange.finish()
