@@ -31,7 +31,8 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "MPI", dependencies: ["Support", "CMPI"], swiftSettings: strict),
         .target(name: "HDF5", dependencies: ["Support", "CHDF5"], swiftSettings: strict),
-        .target(name: "TextData", dependencies: ["Support"], swiftSettings: strict),
+        .target(name: "Tokenizers", dependencies: ["Support"], swiftSettings: strict),
+        .target(name: "ChatTemplates", dependencies: ["Support"], swiftSettings: strict),
         .target(name: "Reporting", dependencies: ["Support"], swiftSettings: strict),
 
         // Floor 2
@@ -39,6 +40,9 @@ let package = Package(
             name: "Models", dependencies: ["TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
         .target(name: "Planning", dependencies: ["Support"], swiftSettings: strict),
+        .target(
+            name: "TextData", dependencies: ["Tokenizers", "ChatTemplates", "Support"],
+            swiftSettings: strict),
 
         // Floor 3
         .target(
@@ -46,7 +50,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Verification",
-            dependencies: ["Models", "TensorCore", "CKernels", "TextData", "Reporting", "Support"],
+            dependencies: [
+                "Models", "TensorCore", "CKernels", "Tokenizers", "TextData", "Reporting", "Support",
+            ],
             swiftSettings: strict),
 
         // Floor 4
@@ -59,9 +65,8 @@ let package = Package(
         .target(
             name: "Training",
             dependencies: [
-                "Configuration",
-                "Models", "Planning", "TensorCore", "MPI", "HDF5", "TextData", "Reporting",
-                "CKernels", "CBLAS", "Support",
+                "Configuration", "Models", "Planning", "TextData", "Tokenizers", "ChatTemplates",
+                "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
@@ -83,7 +88,7 @@ let package = Package(
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
-                "Peak", "CBLAS", "CKernels", "Models", "Planning", "TensorCore", "TextData", "Support",
+                "Peak", "CBLAS", "CKernels", "Models", "Planning", "TensorCore", "Tokenizers", "Support",
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
 
@@ -98,10 +103,22 @@ let package = Package(
 
         // What tests use to start programs, alone or under mpirun.
         .target(name: "Launching", path: "Tests/Launching", swiftSettings: strict),
+        // The reference files of the repository, and scratch files.
+        .target(
+            name: "ReferenceFiles", dependencies: ["Support"], path: "Tests/ReferenceFiles",
+            swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
         .testTarget(
-            name: "TextDataTests", dependencies: ["TextData", "Support"], swiftSettings: strict),
+            name: "TokenizersTests", dependencies: ["Tokenizers", "ReferenceFiles", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ChatTemplatesTests", dependencies: ["ChatTemplates", "ReferenceFiles", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "TextDataTests",
+            dependencies: ["TextData", "Tokenizers", "ChatTemplates", "ReferenceFiles", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "ReportingTests", dependencies: ["Reporting", "Support"], swiftSettings: strict),
         .testTarget(
@@ -121,9 +138,9 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning", "TensorCore",
-                "TextData", "HDF5", "Reporting",
-                "Support", "Launching", "pac-mpi",
+                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning",
+                "TextData", "Tokenizers", "TensorCore", "HDF5", "Reporting", "Support", "Launching",
+                "pac-mpi",
             ],
             swiftSettings: strict),
     ]

@@ -41,16 +41,16 @@ public final class BackboneSlice {
                 "\(stack.rawValue).embedding", spans: batch.spans(stack))
             guard let lane, stack != family.stacks[0].kind else { return Lane(hidden: hidden) }
             // In generation the encoder's result is already there, from the first token on.
-            let memory =
+            let encoderOutput =
                 lane.encoderOutput
                 ?? drop(
                     encoderNorm.map { $0(lane.hidden) } ?? lane.hidden,
                     family.dropsFinalNorm ? dropout : nil, "encoder.final", spans: batch.spans(.encoder))
-            return Lane(hidden: hidden, encoderOutput: memory)
+            return Lane(hidden: hidden, encoderOutput: encoderOutput)
         case .block(let stack, let index):
             var lane = lane!
             lane.hidden = blocks(
-                stack, index, lane.hidden, memory: lane.encoderOutput, batch, dropout: dropout,
+                stack, index, lane.hidden, encoderOutput: lane.encoderOutput, batch, dropout: dropout,
                 cache: caches?.cache(of: step))
             return lane
         case .head:

@@ -29,11 +29,13 @@ public struct HiddenState {
     /// A state of the tensors that a boundary's parts name, in their order.
     public init(_ parts: [StatePart], _ tensors: [Tensor]) {
         func lane(_ kind: LaneKind) -> Lane? {
-            func tensor(isMemory: Bool) -> Tensor? {
-                parts.firstIndex { $0.lane == kind && $0.isMemory == isMemory }.map { tensors[$0] }
+            func tensor(isEncoderOutput: Bool) -> Tensor? {
+                parts.firstIndex { $0.lane == kind && $0.isEncoderOutput == isEncoderOutput }.map {
+                    tensors[$0]
+                }
             }
-            return tensor(isMemory: false).map {
-                Lane(hidden: $0, encoderOutput: tensor(isMemory: true))
+            return tensor(isEncoderOutput: false).map {
+                Lane(hidden: $0, encoderOutput: tensor(isEncoderOutput: true))
             }
         }
         self.init(backbone: lane(.backbone)!, side: lane(.side))
@@ -42,7 +44,7 @@ public struct HiddenState {
     /// The tensor of a part.
     public subscript(part: StatePart) -> Tensor {
         let lane = part.lane == .backbone ? backbone : side!
-        return part.isMemory ? lane.encoderOutput! : lane.hidden
+        return part.isEncoderOutput ? lane.encoderOutput! : lane.hidden
     }
 
     /// The tensors of the lane along which gradients flow; none before the lane begins.
@@ -56,7 +58,7 @@ public struct HiddenState {
 public struct StatePart: Sendable, Equatable {
     public let lane: LaneKind
     /// Whether it is the encoder's result, which every later layer of a decoder reads.
-    public let isMemory: Bool
+    public let isEncoderOutput: Bool
     public let stack: StackKind
     public let columns: Int
 }
@@ -75,14 +77,20 @@ public struct BoundaryDescription: Sendable {
         let last = family.plannerLayers[layer - 1].steps.last!.activation!.stack
         stack = last
         let side = try configuration.technique.sideDescription(family)
-        let readsMemory = last != family.stacks[0].kind
+        let readsEncoderOutput = last != family.stacks[0].kind
         var parts: [StatePart] = []
-        for (isMemory, stack) in readsMemory ? [(false, last), (true, .encoder)] : [(false, last)] {
+        for (isEncoderOutput, stack) in readsEncoderOutput
+            ? [(false, last), (true, .encoder)] : [(false, last)]
+        {
             parts.append(
-                StatePart(lane: .backbone, isMemory: isMemory, stack: stack, columns: family.hiddenSize))
+                StatePart(
+                    lane: .backbone, isEncoderOutput: isEncoderOutput, stack: stack,
+                    columns: family.hiddenSize))
             if let side, side.stacks.contains(stack) {
                 parts.append(
-                    StatePart(lane: .side, isMemory: isMemory, stack: stack, columns: side.hiddenSize))
+                    StatePart(
+                        lane: .side, isEncoderOutput: isEncoderOutput, stack: stack, columns: side.hiddenSize)
+                )
             }
         }
         forward = parts

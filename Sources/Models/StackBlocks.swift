@@ -24,12 +24,12 @@ struct StackBlocks {
 
     /// Runs one block on a lane's hidden states.
     func callAsFunction(
-        _ stack: StackKind, _ index: Int, _ x: Tensor, memory: Tensor?, _ batch: MicroBatch,
+        _ stack: StackKind, _ index: Int, _ x: Tensor, encoderOutput: Tensor?, _ batch: MicroBatch,
         dropout: DropoutKeys?,
         cache: BlockCache?
     ) -> Tensor {
         let context = BlockContext(
-            spans: batch.spans(stack), memory: memory, memorySpans: batch.inputSpans,
+            spans: batch.spans(stack), encoderOutput: encoderOutput, encoderSpans: batch.inputSpans,
             positionBias: positionBiases[stack],
             rotary: rotaryAngles[stack]?(batch.tokens(stack).positions, x.ledger), dropout: dropout,
             cache: cache)

@@ -5,8 +5,8 @@ public struct BlockContext {
     /// The rows of each sequence.
     public var spans: [Range<Int>]
     /// The encoder's result and its rows, for cross-attention.
-    public var memory: Tensor?
-    public var memorySpans: [Range<Int>]
+    public var encoderOutput: Tensor?
+    public var encoderSpans: [Range<Int>]
     public var positionBias: PositionBias?
     /// The angles of a stack with rotary positions, and the position of every row.
     public var rotary: (table: RotaryTable, positions: [Int32])?
@@ -16,13 +16,13 @@ public struct BlockContext {
     public var cache: BlockCache?
 
     public init(
-        spans: [Range<Int>], memory: Tensor? = nil, memorySpans: [Range<Int>] = [],
+        spans: [Range<Int>], encoderOutput: Tensor? = nil, encoderSpans: [Range<Int>] = [],
         positionBias: PositionBias? = nil, rotary: (table: RotaryTable, positions: [Int32])? = nil,
         dropout: DropoutKeys? = nil, cache: BlockCache? = nil
     ) {
         self.spans = spans
-        self.memory = memory
-        self.memorySpans = memorySpans
+        self.encoderOutput = encoderOutput
+        self.encoderSpans = encoderSpans
         self.positionBias = positionBias
         self.rotary = rotary
         self.dropout = dropout
@@ -103,10 +103,10 @@ private struct AttentionLayer {
         if let cache = context.cache {
             keys =
                 isCross
-                ? cache.crossKeys { projectMemory(context) }
+                ? cache.crossKeys { projectEncoderOutput(context) }
                 : cache.appendSelf(projectOwn(x, context))
         } else {
-            keys = isCross ? projectMemory(context) : projectOwn(x, context)
+            keys = isCross ? projectEncoderOutput(context) : projectOwn(x, context)
         }
         let shape = AttentionShape(
             querySpans: context.spans, keySpans: keys.spans, headCount: description.headCount,
@@ -135,9 +135,9 @@ private struct AttentionLayer {
         (key(x, context.dropout, spans: spans), value(x, context.dropout, spans: spans))
     }
 
-    private func projectMemory(_ context: BlockContext) -> KeysAndValues {
-        let (keys, values) = project(context.memory!, context, spans: context.memorySpans)
-        return KeysAndValues(keys: keys, values: values, spans: context.memorySpans)
+    private func projectEncoderOutput(_ context: BlockContext) -> KeysAndValues {
+        let (keys, values) = project(context.encoderOutput!, context, spans: context.encoderSpans)
+        return KeysAndValues(keys: keys, values: values, spans: context.encoderSpans)
     }
 
     /// Queries or keys that know where they stand, under rotary positions.

@@ -1,4 +1,6 @@
+import ChatTemplates
 import Support
+import Tokenizers
 
 /// One row of a data file, not yet tokenized.
 public struct Row: Sendable, Equatable {
@@ -86,7 +88,7 @@ struct DataFile {
             try text(bytes[$0.range], line: $0.number, field: "text") == separator
         }) {
             let all = bytes[part.first!.range.lowerBound..<part.last!.range.upperBound]
-            let kept = Task.trimmed(String(decoding: all, as: UTF8.self))
+            let kept = UTF8Text.trimmed(String(decoding: all, as: UTF8.self))
             if !kept.isEmpty { documents.append((part.first!.number, String(decoding: kept, as: UTF8.self))) }
         }
         return documents
@@ -124,8 +126,7 @@ struct DataFile {
 
 /// A number in decimal notation, white space around it allowed; nil for anything else, infinities and NaN included.
 func decimalNumber(_ text: String) -> Double? {
-    let bytes = Array(text.utf8)
-    let kept = bytes.withUnsafeBufferPointer { bytes[UTF8Text.trimming($0, left: true, right: true)] }
+    let kept = UTF8Text.trimmed(text)
     let allowed = kept.allSatisfy { (0x30...0x39).contains($0) || "+-.eE".utf8.contains($0) }
     guard allowed, let number = Double(String(decoding: kept, as: UTF8.self)), number.isFinite else {
         return nil

@@ -1,3 +1,4 @@
+import ChatTemplates
 import Support
 
 /// Reads a task's rows from a file: the official TSV of a GLUE task, the documents of a plain text, JSONL otherwise.

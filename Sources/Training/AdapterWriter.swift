@@ -10,7 +10,7 @@ import TextData
 final class AdapterWriter {
     private let path: String
     private let session: Session
-    private let task: Task
+    private let task: TextTask
     private let maximumGenerationLength: Int
     private let parameterCount: Int
     private let tensors: SafetensorsWriter
@@ -20,7 +20,7 @@ final class AdapterWriter {
     /// - Parameters: `declarations` are the trained tensors in the order in which they will come;
     ///   `maximumGenerationLength` the most tokens that a text was trained to have, with some room.
     init(
-        _ path: String, _ declarations: [ParameterBucket.Declaration], session: Session, task: Task,
+        _ path: String, _ declarations: [ParameterBucket.Declaration], session: Session, task: TextTask,
         maximumGenerationLength: Int
     ) throws {
         self.path = path

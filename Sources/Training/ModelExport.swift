@@ -13,10 +13,10 @@ import TextData
 struct ModelExport {
     private let source: String
     private let family: any ModelFamily
-    private let task: Task
+    private let task: TextTask
 
     /// - Parameter source: the directory of the model that was tuned.
-    init(from source: String, _ family: any ModelFamily, _ task: Task) {
+    init(from source: String, _ family: any ModelFamily, _ task: TextTask) {
         self.source = source
         self.family = family
         self.task = task

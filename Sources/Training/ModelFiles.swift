@@ -2,7 +2,6 @@ import Configuration
 import Models
 import Support
 import TensorCore
-import TextData
 
 /// A model as an experiment names it: its family, and where its frozen tensors come from.
 package final class ModelFiles {

@@ -19,7 +19,7 @@ package final class Session {
     package let experiment: Experiment
     package let model: ModelFiles
     /// The task with its tokenizer; on rank 0 only.
-    package let task: Task?
+    package let task: TextTask?
     package let headKind: HeadKind
     package let pooling: Pooling
     /// The configuration of every stage's model.
@@ -88,7 +88,7 @@ package final class Session {
         self.pooling = pooling
 
         // Rank 0 alone needs the data files: it tokenizes, the others receive.
-        var task: Task?
+        var task: TextTask?
         let prepared = try self.world.fromRoot {
             let made = try PreparedData(experiment, model, data)
             task = made.task

@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import TextData
+import Tokenizers
 
 /// The frozen model of a case: token ids of the examples, then every activation b, logits and losses.
 enum BackboneVerification {

@@ -1,16 +1,17 @@
 import Support
 import TextData
+import Tokenizers
 
 /// GLUE's tables: T5's text formats, STS-B's rounding, how written texts are read, and the metrics.
 struct GLUETableVerification {
-    private let tasks: [GLUETask: Task]
+    private let tasks: [GLUETask: TextTask]
 
     /// - Parameter tokenizer: any; the tables hold texts and numbers only.
     init(_ tokenizer: Tokenizer) throws {
         tasks = try Dictionary(
             uniqueKeysWithValues: GLUETask.allCases.map {
                 let specification = TaskSpecification(kind: .glue, name: $0, train: "")
-                return ($0, try Task(specification, style: .textToText, tokenizer: tokenizer))
+                return ($0, try TextTask(specification, style: .textToText, tokenizer: tokenizer))
             })
     }
 
@@ -68,7 +69,7 @@ struct GLUETableVerification {
         }
     }
 
-    private func format(_ item: JSONReader) throws -> (GLUETask, Task, Row) {
+    private func format(_ item: JSONReader) throws -> (GLUETask, TextTask, Row) {
         let (name, task) = try self.task(item)
         let example = try member(item, "example").object()
         let fields = try example.all.filter { $0.key != "label" }.map {
@@ -80,7 +81,7 @@ struct GLUETableVerification {
         return (name, task, row)
     }
 
-    private func task(_ item: JSONReader) throws -> (GLUETask, Task) {
+    private func task(_ item: JSONReader) throws -> (GLUETask, TextTask) {
         let name = try member(item, "task").choice(GLUETask.allCases.map(\.rawValue))
         let task = GLUETask(rawValue: name)!
         return (task, tasks[task]!)

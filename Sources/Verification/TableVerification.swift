@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import TextData
+import Tokenizers
 
 /// The unit tables: position buckets, activation functions, AdamW under a schedule with clipping, and GLUE.
 enum TableVerification {

@@ -1,5 +1,6 @@
 import Support
 import TextData
+import Tokenizers
 
 /// A tokenizer's reference strings and pairs.
 enum TokenizerVerification {

@@ -69,8 +69,8 @@ import Testing
             ).asLeaf
         }
         let context = BlockContext(
-            spans: [0..<5, 5..<6, 6..<Self.n], memory: stack == .decoder ? leaf(Self.m) : nil,
-            memorySpans: [0..<2, 2..<3, 3..<Self.m])
+            spans: [0..<5, 5..<6, 6..<Self.n], encoderOutput: stack == .decoder ? leaf(Self.m) : nil,
+            encoderSpans: [0..<2, 2..<3, 3..<Self.m])
         return layer(leaf(Self.n), context).node!.savedBytes() / 4
     }
 

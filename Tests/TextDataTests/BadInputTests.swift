@@ -1,6 +1,8 @@
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Every error names file, line and field, what was expected and what was found.
 @Suite struct BadInputTests {
@@ -123,7 +125,8 @@ import TextData
         func message(_ specification: TaskSpecification, _ style: ModelTaskStyle) -> String {
             short(
                 failure {
-                    let task = try Task(specification, style: style, tokenizer: style == .encoder ? bert : t5)
+                    let task = try TextTask(
+                        specification, style: style, tokenizer: style == .encoder ? bert : t5)
                     _ = try task.load(.validation)
                 })
         }

@@ -1,17 +1,20 @@
+import ChatTemplates
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Tasks in which a model learns a text's own tokens: which of them, and in which samples.
 @Suite struct LanguageModelingTests {
     private func task(
         _ kind: TaskKind, _ tokenizer: String, train: String, length: Int, template: String? = nil
-    ) throws -> (TextData.Task, Tokenizer) {
-        let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory(tokenizer))
+    ) throws -> (TextTask, Tokenizer) {
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(tokenizer))
         let specification = TaskSpecification(
             kind: kind, train: train, maximumSequenceLength: length, chatTemplate: template)
-        let task = try TextData.Task(
+        let task = try TextTask(
             specification, style: .continuation, tokenizer: tokenizer,
             chatTemplate: try template.map { try ChatTemplate(contentsOf: "/nowhere", override: $0) })
         return (task, tokenizer)
@@ -24,7 +27,7 @@ import TextData
     }
 
     private func learned(_ data: TokenizedDataset, _ row: Int) -> [Int32] {
-        zip(data.input(row), data.types(row)).filter { $0.1 == 1 }.map(\.0)
+        zip(data.input(row), data.lossMarks(row)).filter(\.1).map(\.0)
     }
 
     @Test("passages hold every token but a document's first once", arguments: [2, 5, 16, 1000])
@@ -37,7 +40,7 @@ import TextData
             let expected = documents.map { tokenizer.encode(single: $0, maximumLength: 10_000).ids }
             #expect((0..<data.count).flatMap { learned(data, $0) } == expected.flatMap { $0.dropFirst() })
             for row in 0..<data.count {
-                #expect(data.input(row).count <= length && data.types(row).first == 0)
+                #expect(data.input(row).count <= length && data.lossMarks(row).first == false)
             }
             // A passage goes on with the last token of the one before it.
             var starts = expected.filter { $0.count > 1 }.map { $0[0] }
@@ -59,7 +62,7 @@ import TextData
         #expect(Array(data.input(data.count - 1)) == Array(ids.suffix(data.input(data.count - 1).count)))
         var specification = task.specification
         specification.trainLimit = 2
-        let limited = try TextData.Task(specification, style: .continuation, tokenizer: tokenizer).load(
+        let limited = try TextTask(specification, style: .continuation, tokenizer: tokenizer).load(
             .train)
         #expect(limited.count == 2 && Array(limited.input(1)) == Array(data.input(1)))
     }
@@ -119,8 +122,8 @@ import TextData
     @Test("texts that continue their input: the prompt stays open, the answer ends")
     func textsThatContinueTheirInput() throws {
         let path = try file(#"{"source": "Once upon", "target": " a time"}"# + "\n", "a.jsonl")
-        let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory("bpe_stories260k"))
-        let task = try TextData.Task(
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer("bpe_stories260k"))
+        let task = try TextTask(
             TaskSpecification(kind: .textToText, train: path, maximumSequenceLength: 6), style: .continuation,
             tokenizer: tokenizer, endToken: 2)
         let data = try task.load(.train)

@@ -1,6 +1,8 @@
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// Formats and metrics against tables made with scipy, scikit-learn and T5's definitions.
 @Suite struct MetricsTests {
@@ -8,12 +10,12 @@ import TextData
     let t5: Tokenizer
 
     init() throws {
-        bert = try Tokenizer(contentsOf: TokenizerTests.directory("wordpiece_bert"))
-        t5 = try Tokenizer(contentsOf: TokenizerTests.directory("unigram_t5"))
+        bert = try Tokenizer(contentsOf: Reference.tokenizer("wordpiece_bert"))
+        t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
     }
 
-    func task(_ name: GLUETask, _ style: ModelTaskStyle = .encoder) throws -> Task {
-        try Task(
+    func task(_ name: GLUETask, _ style: ModelTaskStyle = .encoder) throws -> TextTask {
+        try TextTask(
             TaskSpecification(kind: .glue, name: name, train: "unused"), style: style,
             tokenizer: style == .encoder ? bert : t5)
     }
@@ -101,7 +103,7 @@ import TextData
     }
 
     @Test("exact match ignores the white space around") func exactMatchIgnoresTheWhiteSpaceAround() throws {
-        let task = try Task(
+        let task = try TextTask(
             TaskSpecification(kind: .textToText, train: "unused"), style: .textToText, tokenizer: t5)
         let metrics = task.metrics(
             texts: [" turn it on", "off", "e\u{301}", ""],

@@ -1,6 +1,8 @@
+import ReferenceFiles
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 @Suite struct TaskTests {
     let bert: Tokenizer
@@ -8,15 +10,15 @@ import TextData
     let scratch: ScratchDirectory
 
     init() throws {
-        bert = try Tokenizer(contentsOf: TokenizerTests.directory("wordpiece_bert"))
-        t5 = try Tokenizer(contentsOf: TokenizerTests.directory("unigram_t5"))
+        bert = try Tokenizer(contentsOf: Reference.tokenizer("wordpiece_bert"))
+        t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
         scratch = try ScratchDirectory()
     }
 
     func glue(_ name: GLUETask, _ text: String, _ style: ModelTaskStyle = .encoder, limit: Int? = nil) throws
-        -> Task
+        -> TextTask
     {
-        try Task(
+        try TextTask(
             TaskSpecification(
                 kind: .glue, name: name, train: try scratch.write(text, to: "train.tsv"), trainLimit: limit),
             style: style, tokenizer: style == .encoder ? bert : t5)
@@ -25,8 +27,8 @@ import TextData
     func jsonl(
         _ kind: TaskKind, _ text: String, _ style: ModelTaskStyle = .encoder, labels: [String]? = nil,
         validation: String? = nil, maximumSequenceLength: Int = 64, labelStyle: LabelStyle = .words
-    ) throws -> Task {
-        try Task(
+    ) throws -> TextTask {
+        try TextTask(
             TaskSpecification(
                 kind: kind, train: try scratch.write(text, to: "train.jsonl"),
                 validation: try validation.map { try scratch.write($0, to: "dev.jsonl") },
@@ -164,5 +166,21 @@ import TextData
         #expect(
             dataset.maximumInputLength == 16
                 && dataset.maximumTargetLength == t5.encode("the movie").count + 1)
+    }
+
+    @Test("a model of two vocabularies reads the one and writes the other") func twoVocabularies() throws {
+        _ = try scratch.write(
+            """
+            {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+             "grapheme_chars": "____ab\u{E9}a", "phoneme_chars": "____\u{2C8}xe\u{301}"}
+            """, to: "config.json")
+        let task = try TextTask(
+            TaskSpecification(kind: .textToText, train: "none"), style: .textToText,
+            tokenizer: try Tokenizer(contentsOf: scratch.path))
+        let data = task.tokenize([
+            Row(fields: [Row.Field(name: "source", text: "ba")], label: .text("x\u{2C8}"))
+        ])
+        #expect(data.input(0).elementsEqual([1, 5, 7, 2]) && data.target(0).elementsEqual([1, 5, 4, 2]))
+        #expect(task.text([1, 5, 4]) == "x\u{2C8}" && task.preview(data) == "<s>ba</s> → <s>x\u{2C8}</s>")
     }
 }

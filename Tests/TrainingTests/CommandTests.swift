@@ -3,6 +3,7 @@ import Planning
 import Support
 import Testing
 import TextData
+import Tokenizers
 
 /// The commands beside `train`, and where runs are kept.
 @Suite(.serialized) struct CommandTests {

@@ -92,19 +92,19 @@ public final class SideNetwork {
             let hidden = downProjections[step]!(
                 drop(b, dropout, "\(stack.rawValue).embedding", spans: batch.spans(stack)))
             guard let lane, stack != stacks[0] else { return Lane(hidden: hidden) }
-            let memory =
+            let encoderOutput =
                 lane.encoderOutput
                 ?? drop(
                     encoderNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "encoder.final",
                     spans: batch.spans(.encoder))
-            return Lane(hidden: hidden, encoderOutput: memory)
+            return Lane(hidden: hidden, encoderOutput: encoderOutput)
         case .block(_, let index):
             var lane = lane!
             let u = blockInput(lane, step, activation: b)
             switch layers {
             case .blocks(let blocks):
                 lane.hidden = blocks(
-                    stack, index, u, memory: lane.encoderOutput, batch, dropout: dropout,
+                    stack, index, u, encoderOutput: lane.encoderOutput, batch, dropout: dropout,
                     cache: caches?.cache(of: step))
             case .linear(let adapters):
                 lane.hidden = add(u, adapters[step]!(u, dropout, spans: batch.spans(stack)))

@@ -7,8 +7,7 @@ import TensorCore
 /// Writes texts through the stages of a plan: each stage keeps the keys and values of its own decoder blocks.
 ///
 /// The first pass takes what there is to read: an encoder's input, or a prompt. Then one token a step passes through the
-/// decoder's stages, and every rank learns which tokens the last stage chose. Token ids fit a float exactly, so they travel
-/// as predictions do.
+/// decoder's stages, and every rank learns which tokens the last stage chose.
 struct Generator {
     private let session: Session
     private let plan: Plan
@@ -52,7 +51,7 @@ struct Generator {
                 // One rank speaks for all: they know the same.
                 if session.world.rank == 0 {
                     for (slot, text) in zip(slots, texts) {
-                        predictions.rows[samples[slot]] = text.map { Float($0) }
+                        predictions.texts[samples[slot]] = text
                     }
                 }
             }
@@ -132,13 +131,13 @@ struct Generator {
                 if stack == .encoder { return builder.inputCount(sample) }
                 return isBeginning && continues ? builder.inputCount(sample) : 1
             }, forward: receives ? [microBatch] : [], backward: [],
-            payload: isBeginning ? .all : .withoutMemory)
+            payload: isBeginning ? .all : .withoutEncoderOutput)
         var input = receives ? try exchange.receiveForward(microBatch) : nil
-        if !isWhole, let memory = first {
+        if !isWhole, let kept = first {
             // The encoder's results stay where they first arrived; the blocks keep what they made of them.
-            input = input ?? memory
-            input!.backbone.encoderOutput = memory.backbone.encoderOutput
-            input!.side?.encoderOutput = memory.side?.encoderOutput
+            input = input ?? kept
+            input!.backbone.encoderOutput = kept.backbone.encoderOutput
+            input!.side?.encoderOutput = kept.side?.encoderOutput
         }
         guard !batch.sampleIDs.isEmpty else {
             try exchange.finish()
@@ -155,16 +154,17 @@ struct Generator {
     private func append(
         _ chosen: [Int32], _ microBatch: Int, _ slots: Range<Int>, _ samples: [Int], _ texts: inout [[Int32]]
     ) throws {
-        let all = try session.world.allGather(
-            chosen.flatMap { withUnsafeBytes(of: $0.littleEndian, Array.init) })
+        var writer = ByteWriter()
+        writer.write(chosen)
+        let all = try session.world.allGather(writer.bytes)
         let last = plan.stages.count - 1
         for (position, rank) in plan.stages[last].ranks.enumerated() {
             let theirs = Placement.slots(
                 plan, last, position, microBatch: microBatch, sampleCount: samples.count)
-            for (index, slot) in theirs.enumerated() {
-                texts[slot - slots.lowerBound].append(
-                    all[rank].withUnsafeBytes { $0.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) })
-            }
+            var reader = ByteReader(all[rank], "the tokens of rank \(rank)")
+            let tokens = try reader.list(of: Int32.self)
+            guard tokens.count == theirs.count else { throw reader.damage }
+            for (slot, token) in zip(theirs, tokens) { texts[slot - slots.lowerBound].append(token) }
         }
     }
 }

@@ -1,13 +1,16 @@
 import MPI
 import Models
+import Planning
 import Support
 import TensorCore
 import TextData
 
-/// What a model said of each sample: rows of logits (classes, or one score), the tokens of a text, or the losses of its
-/// own.
+/// What a model said of each sample: a row of numbers or, where it was asked to write, a text.
 package struct Predictions: Sendable {
+    /// Logits (classes, or one score), or the losses of the sample's own tokens.
     package internal(set) var rows: [Int: [Float]] = [:]
+    /// The tokens that the model wrote.
+    package internal(set) var texts: [Int: [Int32]] = [:]
 
     /// Adds what a model says of a batch, given the state that the batch left: the logits of each sample or, of a language
     /// model, the losses of its tokens.
@@ -33,27 +36,22 @@ package struct Predictions: Sendable {
 
     /// All ranks' predictions, on rank 0; nil elsewhere. Collective over the world.
     func gathered(_ world: borrowing Communicator) throws -> Predictions? {
-        var bytes: [UInt8] = []
+        var writer = ByteWriter()
+        writer.write(rows.count)
         for (sample, values) in rows.sorted(by: { $0.key < $1.key }) {
-            for number in [Int64(sample), Int64(values.count)] {
-                withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
-            }
-            values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+            writer.write(sample)
+            writer.write(values)
         }
-        guard let all = try world.gather(bytes) else { return nil }
+        for (sample, tokens) in texts.sorted(by: { $0.key < $1.key }) {
+            writer.write(sample)
+            writer.write(tokens)
+        }
+        guard let all = try world.gather(writer.bytes) else { return nil }
         var merged = Predictions()
-        for part in all {
-            part.withUnsafeBytes { raw in
-                var at = 0
-                while at < raw.count {
-                    let sample = Int(raw.loadUnaligned(fromByteOffset: at, as: Int64.self))
-                    let count = Int(raw.loadUnaligned(fromByteOffset: at + 8, as: Int64.self))
-                    merged.rows[sample] = (0..<count).map {
-                        raw.loadUnaligned(fromByteOffset: at + 16 + $0 * 4, as: Float.self)
-                    }
-                    at += 16 + count * 4
-                }
-            }
+        for (rank, part) in all.enumerated() {
+            var reader = ByteReader(part, "the predictions of rank \(rank)")
+            for _ in 0..<(try reader.count()) { merged.rows[try reader.integer()] = try reader.floats() }
+            while !reader.isAtEnd { merged.texts[try reader.integer()] = try reader.list() }
         }
         return merged
     }
@@ -61,23 +59,26 @@ package struct Predictions: Sendable {
     /// The task's figures of merit.
     ///
     /// - Throws: when a sample has no prediction.
-    package func metrics(_ task: Task, _ dataset: TokenizedDataset) throws -> Metrics {
-        let ordered = try (0..<dataset.count).map { sample in
-            guard let row = rows[sample] else {
-                throw Failure.run(
-                    "evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)"
-                )
+    package func metrics(_ task: TextTask, _ dataset: TokenizedDataset) throws -> Metrics {
+        func ordered<Prediction>(_ predictions: [Int: Prediction]) throws -> [Prediction] {
+            try (0..<dataset.count).map { sample in
+                guard let prediction = predictions[sample] else {
+                    throw Failure.run(
+                        "evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)"
+                    )
+                }
+                return prediction
             }
-            return row
         }
         switch task.problem {
-        case .classification: return task.metrics(classes: ordered.map(Self.largest), for: dataset)
-        case .regression: return task.metrics(scores: ordered.map { $0[0] }, for: dataset)
+        case .classification: return task.metrics(classes: try ordered(rows).map(Self.largest), for: dataset)
+        case .regression: return task.metrics(scores: try ordered(rows).map { $0[0] }, for: dataset)
         case .languageModeling:
             return task.metrics(
-                losses: ordered.map { losses in (losses.reduce(0.0) { $0 + Double($1) }, losses.count) })
-        case .generation:
-            return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
+                losses: try ordered(rows).map { losses in
+                    (losses.reduce(0.0) { $0 + Double($1) }, losses.count)
+                })
+        case .generation: return task.metrics(texts: try ordered(texts).map(task.text), for: dataset)
         }
     }
 

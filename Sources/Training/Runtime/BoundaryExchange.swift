@@ -19,13 +19,13 @@ final class BoundaryExchange {
         /// The frozen backbone's states alone: the side network does not run.
         case backbone
         /// Without the encoder's results, which the stages keep from an earlier pass: in generation.
-        case withoutMemory
+        case withoutEncoderOutput
 
         func includes(_ part: StatePart) -> Bool {
             switch self {
             case .all: true
             case .backbone: part.lane == .backbone
-            case .withoutMemory: !part.isMemory
+            case .withoutEncoderOutput: !part.isEncoderOutput
             }
         }
     }

@@ -1,5 +1,5 @@
 import Support
-import TextData
+import Tokenizers
 
 /// A tokenizer on the lines of a text, as fast as one core reads.
 ///

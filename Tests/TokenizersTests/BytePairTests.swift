@@ -1,7 +1,8 @@
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import TextData
+import Tokenizers
 
 /// Byte-pair encoding where the reference files do not reach: ties, long words, unknown characters, bad files.
 @Suite struct BytePairTests {

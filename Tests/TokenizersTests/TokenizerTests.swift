@@ -1,18 +1,18 @@
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import TextData
+import Tokenizers
 
 @Suite struct TokenizerTests {
     static let names = [
         "wordpiece_bert", "unigram_t5", "bbpe_bart", "bbpe_llama3", "bbpe_qwen2", "bpe_stories260k",
         "unigram_spiece",
     ]
-    static func directory(_ name: String) -> String { "\(Reference.directory)/tokenizers/\(name)" }
 
     @Test("all reference strings have the expected ids and texts", arguments: TokenizerTests.names)
     func allReferenceStringsHaveTheExpectedIdsAndTexts(name: String) throws {
-        let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(name))
         let vectors = try Reference.json("tokenizers/\(name)/vectors.json")
         let strings = try #require(vectors["strings"]?.array)
         #expect(strings.count == 300)
@@ -32,7 +32,7 @@ import TextData
 
     @Test("pairs are cut longest first", arguments: TokenizerTests.names)
     func pairsAreCutLongestFirst(name: String) throws {
-        let tokenizer = try Tokenizer(contentsOf: Self.directory(name))
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(name))
         let pairs = try #require(try Reference.json("tokenizers/\(name)/vectors.json")["pairs"]?.array)
         #expect(pairs.count == 40)
         var cut = 0
@@ -52,11 +52,11 @@ import TextData
 
     @Test("the older layout of the Unigram file gives the same ids")
     func theOlderLayoutOfTheUnigramFileGivesTheSameIds() throws {
-        let new = try readFile(Self.directory("unigram_t5") + "/tokenizer.json")
+        let new = try readFile(Reference.tokenizer("unigram_t5") + "/tokenizer.json")
         let map = try #require(
             try JSONValue(parsing: new, file: "new")["normalizer"]?["precompiled_charsmap"]?.string)
         let old = String(
-            decoding: try readFile(Self.directory("unigram_t5") + "/tokenizer_legacy_layout.json"),
+            decoding: try readFile(Reference.tokenizer("unigram_t5") + "/tokenizer_legacy_layout.json"),
             as: UTF8.self)
         let scratch = try ScratchDirectory()
         _ = try scratch.write(
@@ -69,11 +69,11 @@ import TextData
     }
 
     @Test("special tokens stay when one text is cut") func specialTokensStayWhenOneTextIsCut() throws {
-        let t5 = try Tokenizer(contentsOf: Self.directory("unigram_t5"))
+        let t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
         let long = String(repeating: "light ", count: 50)
         let cut = t5.encode(single: long, maximumLength: 10)
         #expect(cut.wasTruncated && cut.ids == Array(t5.encode(long).prefix(9)) + [1])
-        let bert = try Tokenizer(contentsOf: Self.directory("wordpiece_bert"))
+        let bert = try Tokenizer(contentsOf: Reference.tokenizer("wordpiece_bert"))
         let bertCut = bert.encode(single: long, maximumLength: 10)
         #expect(bertCut.ids == [2] + Array(bert.encode(long).prefix(8)) + [3])
         #expect(bertCut.typeIDs == Array(repeating: 0, count: 10))
@@ -81,7 +81,7 @@ import TextData
     }
 
     @Test("tokens are compared byte by byte") func tokensAreComparedByteByByte() throws {
-        let t5 = try Tokenizer(contentsOf: Self.directory("unigram_t5"))
+        let t5 = try Tokenizer(contentsOf: Reference.tokenizer("unigram_t5"))
         #expect(t5.id(of: "\u{E9}") == 270)
         #expect(t5.id(of: "e\u{301}") == nil)
         #expect(t5.id(of: "</s>") == 1)
@@ -92,11 +92,13 @@ import TextData
 
     @Test("the fingerprint changes with one byte of the file")
     func theFingerprintChangesWithOneByteOfTheFile() throws {
-        let bytes = try readFile(Self.directory("wordpiece_bert") + "/tokenizer.json")
+        let bytes = try readFile(Reference.tokenizer("wordpiece_bert") + "/tokenizer.json")
         let scratch = try ScratchDirectory()
         let same = try Tokenizer(file: try scratch.write(bytes, to: "same.json"))
         let other = try Tokenizer(file: try scratch.write(bytes + [0x20], to: "other.json"))
-        #expect(same.fingerprint == (try Tokenizer(contentsOf: Self.directory("wordpiece_bert")).fingerprint))
+        #expect(
+            same.fingerprint == (try Tokenizer(contentsOf: Reference.tokenizer("wordpiece_bert")).fingerprint)
+        )
         #expect(same.fingerprint != other.fingerprint)
         #expect(same.fingerprint.utf8.count == 16)
     }

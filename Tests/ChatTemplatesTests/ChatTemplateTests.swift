@@ -1,7 +1,8 @@
+import ChatTemplates
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import TextData
 
 /// Chat templates, against what Jinja makes of them.
 @Suite struct ChatTemplateTests {

@@ -1,33 +1,35 @@
 import Foundation
 import Support
-import Testing
 
 /// The reference files of the repository and scratch files of one test.
-enum Reference {
-    static let directory = URL(fileURLWithPath: #filePath)
+package enum Reference {
+    package static let directory = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Reference").path
 
-    static func json(_ path: String) throws -> JSONValue {
+    package static func json(_ path: String) throws -> JSONValue {
         try JSONValue(contentsOf: "\(directory)/\(path)")
     }
+
+    /// The folder of a model's tokenizer.
+    package static func tokenizer(_ name: String) -> String { "\(directory)/tokenizers/\(name)" }
 }
 
 /// A directory that is removed when the test lets go of it.
-final class ScratchDirectory {
-    let path: String
+package final class ScratchDirectory {
+    package let path: String
 
-    init() throws {
+    package init() throws {
         path = NSTemporaryDirectory() + "pac-mpi-text-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
-    func write(_ text: String, to name: String) throws -> String {
+    package func write(_ text: String, to name: String) throws -> String {
         try write(Array(text.utf8), to: name)
     }
 
-    func write(_ bytes: [UInt8], to name: String) throws -> String {
+    package func write(_ bytes: [UInt8], to name: String) throws -> String {
         let file = "\(path)/\(name)"
         try writeFileAtomically(bytes, to: file)
         return file
@@ -35,7 +37,7 @@ final class ScratchDirectory {
 }
 
 /// The failure that an expression throws, for a look at its words.
-func failure(_ body: () throws -> Void) -> Failure? {
+package func failure(_ body: () throws -> Void) -> Failure? {
     do {
         try body()
         return nil
@@ -43,5 +45,5 @@ func failure(_ body: () throws -> Void) -> Failure? {
 }
 
 extension JSONValue {
-    var ids: [Int32] { (array ?? []).map { Int32($0.integer ?? -1) } }
+    package var ids: [Int32] { (array ?? []).map { Int32($0.integer ?? -1) } }
 }

@@ -1,5 +1,7 @@
+import Tokenizers
+
 /// The figures of merit of each task. The predictions stand in the order of the data set's rows, one for each.
-extension Task {
+extension TextTask {
     /// Measures class indices: MRPC by accuracy and F1 of class 1, everything else by accuracy.
     public func metrics(classes predictions: [Int], for dataset: TokenizedDataset) -> Metrics {
         metrics(optionalClasses: predictions, for: dataset)
@@ -24,8 +26,10 @@ extension Task {
         case .scores: return metrics(scores: predictions.map(score), for: dataset)
         case .texts(let gold):
             precondition(predictions.count == gold.count, "one prediction a row")
-            let right = zip(predictions, gold).filter { Self.trimmed($0).elementsEqual(Self.trimmed($1)) }
-                .count
+            let right = zip(predictions, gold).filter {
+                UTF8Text.trimmed($0).elementsEqual(UTF8Text.trimmed($1))
+            }
+            .count
             return Metrics(["exact_match": Double(right) / Double(gold.count)])
         }
     }

@@ -1,11 +1,13 @@
+import ChatTemplates
 import Support
+import Tokenizers
 
 /// A task: which rows there are, how a model reads them, what it learns, and how its answers are measured.
 ///
 /// A text-to-text model reads GLUE in T5's own format and writes the label's word (or digit) or the score, STS-B's rounded
 /// to 0.2; for other classes and scores it reads the text itself (`text_a: ... text_b: ...` for two) and writes the label,
 /// or the score with one decimal.
-public struct Task: Sendable {
+public struct TextTask: Sendable {
     /// As given, with `labels` filled in for tasks with classes.
     public let specification: TaskSpecification
     public let style: ModelTaskStyle

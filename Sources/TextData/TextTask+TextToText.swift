@@ -1,5 +1,7 @@
+import Tokenizers
+
 /// How a text-to-text model reads a task and how its answers are understood.
-extension Task {
+extension TextTask {
     /// The text that the model reads for a row.
     public func source(of row: Row) -> String {
         let named = row.fields.map { "\($0.name): \($0.text)" }.joined(separator: " ")
@@ -29,12 +31,12 @@ extension Task {
     /// The class that a written text spells, white space around it aside; nil for any other text.
     public func classIndex(of text: String) -> Int? {
         let bytes = Array(text.utf8)
-        let kept = Self.trimmed(text)
+        let kept = UTF8Text.trimmed(text)
         if specification.labelStyle == .digits {
             let index = bytes.count < 10 ? Int(String(decoding: kept, as: UTF8.self)) : nil
             return index.flatMap { (classes?.names.indices ?? 0..<0).contains($0) ? $0 : nil }
         }
-        return classes?.names.firstIndex { Self.trimmed($0).elementsEqual(kept) }
+        return classes?.names.firstIndex { UTF8Text.trimmed($0).elementsEqual(kept) }
     }
 
     /// The number that a written text spells, -1 for any other text.
@@ -46,10 +48,5 @@ extension Task {
         // Beyond this a Double has no tenths.
         guard let whole = Int64(exactly: tenths)?.magnitude else { return "\(tenths / 10)" }
         return "\(tenths < 0 ? "-" : "")\(whole / 10).\(whole % 10)"
-    }
-
-    static func trimmed(_ text: String) -> ArraySlice<UInt8> {
-        let bytes = Array(text.utf8)
-        return bytes.withUnsafeBufferPointer { bytes[UTF8Text.trimming($0, left: true, right: true)] }
     }
 }

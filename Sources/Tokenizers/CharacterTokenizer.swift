@@ -10,7 +10,9 @@ extension Tokenizer {
     ///
     /// Its ids are 0 `<pad>`, 1 `</s>`, 2 `<unk>`, 3 `[CLS]`, 4 `[SEP]`, then the characters; texts stand in the template
     /// of BERT or T5. Enough for a benchmark, where a tokenizer of the right sizes is all that is wanted.
-    public static func characters(for style: ModelTaskStyle) -> Tokenizer {
+    ///
+    /// - Parameter isEncoder: texts stand in the template of BERT, not in that of T5.
+    package static func characters(isEncoder: Bool) -> Tokenizer {
         let special = ["<pad>", "</s>", "<unk>", "[CLS]", "[SEP]"]
         let spaces = MetaspaceSettings(prepends: true)
         let characters = [String(spaces.mark)] + (0x21...0x7E).map { String(UnicodeScalar(UInt8($0))) }
@@ -19,7 +21,7 @@ extension Tokenizer {
             normalizer: SequenceNormalizer(parts: []), preTokenizer: Metaspace(spaces),
             // One score for all: the one segmentation into characters is the best.
             model: Unigram(Vocabulary(special.map { ($0, 0) } + characters.map { ($0, -1) }), unknown: 2),
-            template: style == .encoder ? SequenceTemplate(cls: 3, sep: 4) : SequenceTemplate(end: 1),
+            template: isEncoder ? SequenceTemplate(cls: 3, sep: 4) : SequenceTemplate(end: 1),
             decoder: MetaspaceDecoder(spaces))
         return Tokenizer(components, fingerprint: Fingerprint(Array("characters".utf8)))
     }

@@ -1,7 +1,8 @@
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import TextData
+import Tokenizers
 
 /// Components that the two reference files do not have, in tokenizers small enough to work out by hand.
 @Suite struct TokenizerComponentTests {
@@ -137,7 +138,7 @@ import TextData
     @Test("a file that is cut anywhere is an error", arguments: TokenizerTests.names)
     func aFileThatIsCutAnywhereIsAnError(name: String) throws {
         let file = name == "unigram_spiece" ? "spiece.model" : "tokenizer.json"
-        let bytes = try readFile("\(TokenizerTests.directory(name))/\(file)")
+        let bytes = try readFile("\(Reference.tokenizer(name))/\(file)")
         for part in 0..<20 {
             _ = try scratch.write(Array(bytes.prefix(bytes.count * part / 20)), to: file)
             #expect(throws: Failure.self) { try Tokenizer(contentsOf: scratch.path) }
@@ -146,7 +147,7 @@ import TextData
 
     @Test("any text has ids of the vocabulary", arguments: TokenizerTests.names)
     func anyTextHasIdsOfTheVocabulary(name: String) throws {
-        let tokenizer = try Tokenizer(contentsOf: TokenizerTests.directory(name))
+        let tokenizer = try Tokenizer(contentsOf: Reference.tokenizer(name))
         let random = CounterRandom(seed: 7, name: name)
         var draw: UInt64 = 0
         func below(_ bound: UInt32) -> UInt32 {

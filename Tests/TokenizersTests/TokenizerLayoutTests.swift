@@ -1,7 +1,8 @@
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import TextData
+import Tokenizers
 
 /// Checkpoints without a `tokenizer.json`.
 @Suite struct TokenizerLayoutTests {
@@ -83,7 +84,7 @@ import TextData
 
     @Test("100 sentinels follow a sentencepiece model unless its configuration says how many")
     func test100SentinelsFollowASentencepieceModelUnlessItsConfigurationSaysHowMany() throws {
-        let bytes = try readFile(TokenizerTests.directory("unigram_spiece") + "/spiece.model")
+        let bytes = try readFile(Reference.tokenizer("unigram_spiece") + "/spiece.model")
         _ = try scratch.write(bytes, to: "spiece.model")
         let tokenizer = try Tokenizer(contentsOf: scratch.path)
         #expect(tokenizer.vocabularySize == 460)
@@ -95,7 +96,7 @@ import TextData
     }
 
     @Test("a model without a tokenizer reads characters") func aModelWithoutATokenizerReadsCharacters() {
-        let encoder = Tokenizer.characters(for: .encoder)
+        let encoder = Tokenizer.characters(isEncoder: true)
         #expect(encoder.vocabularySize == 100)
         let ids = encoder.encode("a b")
         // The mark of a space, then "a" and "b", 65 and 66 places behind it.
@@ -104,7 +105,7 @@ import TextData
         #expect(encoder.decode(ids) == "a b")
         #expect(encoder.encode(single: "a b", maximumLength: 9).ids == [3] + ids + [4])
         #expect(
-            Tokenizer.characters(for: .textToText).encode(single: "a b", maximumLength: 9).ids == ids + [1])
+            Tokenizer.characters(isEncoder: false).encode(single: "a b", maximumLength: 9).ids == ids + [1])
         #expect(encoder.encode("\u{E9}") == [5, 2])
     }
 
@@ -131,14 +132,6 @@ import TextData
         #expect(tokenizer.targets.decode([1, 1, 4, 5, 0, 3, 2]) == "\u{2C8}x")
         #expect(tokenizer.id(of: "b") == 5 && tokenizer.targets.id(of: "b") == nil)
         #expect(tokenizer.encode(single: "ababab", maximumLength: 4).ids == [1, 7, 5, 2])
-        // A task reads the one and writes the other.
-        let task = try Task(
-            TaskSpecification(kind: .textToText, train: "none"), style: .textToText, tokenizer: tokenizer)
-        let data = task.tokenize([
-            Row(fields: [Row.Field(name: "source", text: "ba")], label: .text("x\u{2C8}"))
-        ])
-        #expect(data.input(0).elementsEqual([1, 5, 7, 2]) && data.target(0).elementsEqual([1, 5, 4, 2]))
-        #expect(task.text([1, 5, 4]) == "x\u{2C8}" && task.preview(data) == "<s>ba</s> → <s>x\u{2C8}</s>")
 
         #expect(
             try message(#", "grapheme_chars": "____a""#)?.contains("config.json with grapheme_chars") == true)

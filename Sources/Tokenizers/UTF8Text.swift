@@ -20,7 +20,7 @@ extension UnsafeBufferPointer<UInt8> {
     private func continuation(_ index: Int) -> UInt32 { UInt32(self[index] & 0x3F) }
 }
 
-enum UTF8Text {
+package enum UTF8Text {
     /// The number of bytes of the scalar that a lead byte begins.
     @inline(__always)
     static func width(of lead: UInt8) -> Int {
@@ -45,6 +45,12 @@ enum UTF8Text {
             high = start
         }
         return low..<high
+    }
+
+    /// The bytes of a text without the white space (Unicode White_Space) at its ends.
+    package static func trimmed(_ text: String) -> ArraySlice<UInt8> {
+        let bytes = Array(text.utf8)
+        return bytes.withUnsafeBufferPointer { bytes[trimming($0, left: true, right: true)] }
     }
 }
 
