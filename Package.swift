@@ -61,20 +61,44 @@ let package = Package(
             dependencies: ["Configuration", "Planning", "Models", "TextData", "Reporting", "Support"],
             swiftSettings: strict),
 
+        .target(
+            name: "Cluster",
+            dependencies: [
+                "Configuration", "Planning", "MPI", "TensorCore", "CKernels", "CBLAS", "Reporting", "Support",
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "Stages",
+            dependencies: [
+                "Models", "Planning", "TextData", "TensorCore", "MPI", "CKernels", "Reporting", "Support",
+            ],
+            swiftSettings: strict),
+
         // Floor 5
         .target(
-            name: "Training",
+            name: "ActivationCache",
             dependencies: [
-                "Configuration", "Models", "Planning", "TextData", "Tokenizers", "ChatTemplates",
-                "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "CBLAS", "Support",
+                "Stages", "Cluster", "Configuration", "Models", "Planning", "TextData", "TensorCore",
+                "MPI", "HDF5", "CKernels", "Reporting", "Support",
             ],
             swiftSettings: strict),
 
         // Floor 6
+        .target(
+            name: "Training",
+            dependencies: [
+                "ActivationCache", "Stages", "Cluster", "Configuration", "Models", "Planning", "TextData",
+                "Tokenizers", "ChatTemplates",
+                "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "CBLAS", "Support",
+            ],
+            swiftSettings: strict),
+
+        // Floor 7
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
-                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning", "TensorCore",
+                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
+                "Verification", "Models", "Planning", "TensorCore",
                 "MPI", "HDF5", "TextData",
                 "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -96,7 +120,8 @@ let package = Package(
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "Training", "Configuration", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support",
+                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "Models", "Planning",
+                "TensorCore", "MPI", "HDF5", "Support",
             ],
             path: "Tests/spmd-checks",
             swiftSettings: strict),
@@ -131,14 +156,15 @@ let package = Package(
             name: "ModelsTests", dependencies: ["Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "MPITests", dependencies: ["MPI", "spmd-checks", "Launching", "Support"],
+            name: "MPITests", dependencies: ["MPI", "Cluster", "spmd-checks", "Launching", "Support"],
             swiftSettings: strict),
         .testTarget(
             name: "HDF5Tests", dependencies: ["HDF5", "spmd-checks", "Support"], swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Configuration", "RunReport", "Verification", "Models", "Planning",
+                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
+                "Verification", "Models", "Planning",
                 "TextData", "Tokenizers", "TensorCore", "HDF5", "Reporting", "Support", "Launching",
                 "pac-mpi",
             ],

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import Training
 
 /// The program: one binary on every device, started by `mpirun`.

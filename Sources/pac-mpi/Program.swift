@@ -1,3 +1,4 @@
+import Cluster
 import MPI
 import Support
 import TensorCore

@@ -1,5 +1,6 @@
 import Foundation
 import Models
+import Stages
 import Support
 import Testing
 import TextData

@@ -1,4 +1,5 @@
 import Planning
+import Stages
 import Support
 import Testing
 import Training

@@ -1,3 +1,4 @@
+import Cluster
 import Planning
 import Support
 import Testing

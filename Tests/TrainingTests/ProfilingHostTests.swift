@@ -1,3 +1,4 @@
+import Cluster
 import Support
 import Testing
 import Training

@@ -1,6 +1,8 @@
+import Configuration
 import MPI
 import Models
 import Planning
+import Stages
 import Support
 import TensorCore
 
@@ -8,66 +10,67 @@ import TensorCore
 ///
 /// A file is written beside its place, synced and renamed: the one before stays until then.
 final class CheckpointKeeper {
-    private let session: Session
+    private let context: RankContext
+    private let output: Experiment.Output
+    private let subject: TrainingCheckpoint.Subject
     private let directory: RunDirectory
-    private let plan: Plan
-    private let owners: [Int]
+    private let choice: PlanChooser.Choice
+    private let layout: TrainedLayout
     private let hosts: [String]
     private let started: Double
-    private let reporter: RunReporter
     /// The lowest rank of each host.
     private let keepers: [Int]
     /// The step of the last checkpoint.
     private var lastStep: Int
     private var lastSeconds = MonotonicClock.seconds
 
-    /// - Parameters: `hosts` are those of every rank; `started` is when the run began, in seconds since 1970, on rank 0;
-    ///   `lastStep` is that of the checkpoint that it goes on from. Collective over the world.
+    /// - Parameters: `output` says how often; `layout` is that of the chosen plan; `hosts` are those of every rank; `resumed`
+    ///   is the checkpoint that the run goes on from. Collective over the world.
     init(
-        _ session: Session, _ directory: RunDirectory, plan: Plan, owners: [Int], hosts: [String],
-        started: Double, lastStep: Int, reporter: RunReporter
+        _ directory: RunDirectory, _ output: Experiment.Output, _ subject: TrainingCheckpoint.Subject,
+        _ choice: PlanChooser.Choice, _ layout: TrainedLayout, hosts: [String],
+        resumed: TrainingCheckpoint?, on context: RankContext
     ) throws {
-        self.lastStep = lastStep
-        self.started = started
-        self.session = session
+        self.context = context
+        self.output = output
+        self.subject = subject
         self.directory = directory
-        self.plan = plan
-        self.owners = owners
+        self.choice = choice
+        self.layout = layout
         self.hosts = hosts
-        self.reporter = reporter
+        lastStep = resumed?.step ?? 0
+        // Seconds since 1970, on rank 0's clock.
+        let started = try context.world.fromRoot { Array("\(resumed?.started ?? WallClock.seconds)".utf8) }
+        self.started = Double(String(decoding: started, as: UTF8.self))!
         keepers = hosts.indices.filter { hosts.firstIndex(of: hosts[$0]) == $0 }
-        let isKeeper = keepers.contains(session.world.rank)
-        try session.world.agree { if isKeeper { try makeDirectory(directory.checkpointPath) } }
+        let isKeeper = keepers.contains(context.rank)
+        try context.world.agree { if isKeeper { try makeDirectory(directory.checkpointPath) } }
     }
 
-    private var isKeeper: Bool { keepers.contains(session.world.rank) }
+    private var isKeeper: Bool { keepers.contains(context.rank) }
 
     /// Whether it is time for a checkpoint within an epoch. Rank 0 alone decides, as clocks differ.
     func isDue(step: Int) -> Bool {
-        guard session.world.rank == 0 else { return false }
-        let output = session.experiment.output
+        guard context.rank == 0 else { return false }
         return output.checkpointSteps.map { step - lastStep >= $0 } ?? false
             || output.checkpointSeconds.map { MonotonicClock.seconds - lastSeconds >= $0 } ?? false
     }
 
     /// Saves what the stages hold in parts. Collective over the world.
     ///
-    /// - Parameters: `declarations` are those of all stages; `own` and `state` are this rank's bucket and its optimizer.
-    func save(
-        _ declarations: [ParameterBucket.Declaration], from own: ParameterBucket?, _ state: TrainingState,
-        epochIsClosed: Bool
-    ) throws {
+    /// - Parameters: `own` and `state` are this rank's bucket and its optimizer.
+    func save(from own: ParameterBucket?, _ state: TrainingState, epochIsClosed: Bool) throws {
         let states = state.optimizer.state
-        let writer = try session.world.agree {
-            try makeWriter(declarations, state, epochIsClosed: epochIsClosed)
+        let writer = try context.world.agree {
+            try makeWriter(layout.complete, state, epochIsClosed: epochIsClosed)
         }
         for buffer in 0...states.count {
             let tensor = own.map { buffer == 0 ? $0.values : states[buffer - 1] }
-            try ParameterGathering.stream(
-                declarations, from: own, tensor, plan: plan, session: session, to: keepers
-            ) { try writer!.append($0) }
+            try ParameterGathering.stream(from: own, tensor, layout, on: context, to: keepers) {
+                try writer!.append($0)
+            }
         }
-        try session.world.agree { try writer?.finish() }
+        try context.world.agree { try writer?.finish() }
         note(state)
     }
 
@@ -94,12 +97,9 @@ final class CheckpointKeeper {
     ) throws -> SafetensorsWriter? {
         guard isKeeper else { return nil }
         return try TrainingCheckpoint(
-            started: started, step: state.completedSteps, epochIsClosed: epochIsClosed,
-            epochLoss: epochIsClosed ? (0, 0) : reporter.epochLoss, session: session, plan: plan,
-            owners: owners, hosts: hosts,
-            trainableCount: declarations.reduce(0) { $0 + $1.count },
-            optimizerStateCount: state.optimizer.state.count
-        ).makeWriter(directory.checkpoint(rank: session.world.rank), declarations)
+            started: started, state, epochIsClosed: epochIsClosed, subject, plan: choice.plan,
+            owners: choice.owners, hosts: hosts, trainableCount: declarations.reduce(0) { $0 + $1.count }
+        ).makeWriter(directory.checkpoint(rank: context.rank), declarations)
     }
 
     private func note(_ state: TrainingState) {

@@ -1,5 +1,6 @@
 import MPI
 import Models
+import Stages
 import Support
 import TensorCore
 
@@ -16,10 +17,11 @@ struct ResumePoint {
     ///
     /// - Returns: nil when no rank has one.
     /// - Throws: on all ranks, when the newest does not belong to this experiment.
-    static func find(_ directory: RunDirectory, _ session: Session) throws -> ResumePoint? {
-        let world = session.world.rank
+    static func find(
+        _ directory: RunDirectory, _ subject: TrainingCheckpoint.Subject, _ world: borrowing Communicator
+    ) throws -> ResumePoint? {
         var own: (checkpoint: TrainingCheckpoint, file: SafetensorsFile)?
-        try session.world.agree {
+        try world.agree {
             let names = try directoryContents(directory.checkpointPath).filter {
                 $0.hasPrefix("rank-") && $0.hasSuffix(".safetensors")
             }
@@ -29,7 +31,7 @@ struct ResumePoint {
             }
         }
         // The newest, and of ranks that have the same one the lowest.
-        let announced = try session.world.allGather(Array((own?.checkpoint.json.text() ?? "").utf8))
+        let announced = try world.allGather(Array((own?.checkpoint.json.text() ?? "").utf8))
         let all = try announced.enumerated().compactMap {
             rank, bytes -> (rank: Int, checkpoint: TrainingCheckpoint)? in
             bytes.isEmpty
@@ -43,9 +45,9 @@ struct ResumePoint {
         guard var best = all.first else { return nil }
         for other in all where other.checkpoint.isNewer(than: best.checkpoint) { best = other }
         let point = ResumePoint(
-            checkpoint: best.checkpoint, holder: best.rank, file: best.rank == world ? own!.file : nil,
+            checkpoint: best.checkpoint, holder: best.rank, file: best.rank == world.rank ? own!.file : nil,
             path: directory.checkpointPath)
-        try session.world.agree { try point.checkpoint.check(session, path: point.path) }
+        try world.agree { try point.checkpoint.check(subject, path: point.path) }
         return point
     }
 
@@ -55,7 +57,7 @@ struct ResumePoint {
     ///   where it has none; `optimizer` belongs to it.
     func restore(
         _ declarations: [ParameterBucket.Declaration], into own: ParameterBucket?, _ optimizer: any Optimizer,
-        session: Session
+        on context: RankContext
     ) throws {
         let count = declarations.reduce(0) { $0 + $1.count }
         guard count == checkpoint.trainableCount, optimizer.state.count == checkpoint.optimizerStateCount
@@ -68,8 +70,8 @@ struct ResumePoint {
         for declaration in declarations {
             for buffer in 0...checkpoint.optimizerStateCount {
                 let piece = Tensor(
-                    rows: 1, columns: declaration.count, category: .exchange, ledger: session.ledger)
-                try session.world.agree {
+                    rows: 1, columns: declaration.count, category: .exchange, ledger: context.ledger)
+                try context.world.agree {
                     guard let file else { return }
                     let values = try file.floats(TrainingCheckpoint.name(declaration.name, buffer: buffer))
                     guard values.count == piece.count else {
@@ -81,7 +83,7 @@ struct ResumePoint {
                         piece.pointer.update(from: $0.baseAddress!, count: $0.count)
                     }
                 }
-                try session.world.broadcast(
+                try context.world.broadcast(
                     UnsafeMutableRawBufferPointer(start: piece.pointer, count: piece.count * 4), root: holder)
                 guard let own, let range = own.range(of: declaration.name) else { continue }
                 let target = buffer == 0 ? own.values : optimizer.state[buffer - 1]

@@ -1,3 +1,4 @@
+import Configuration
 import Models
 import Planning
 import Support
@@ -93,23 +94,38 @@ struct TrainingCheckpoint {
     }
 
     init(
-        started: Double, step: Int, epochIsClosed: Bool, epochLoss: (sum: Double, samples: Int),
-        session: Session, plan: Plan,
-        owners: [Int], hosts: [String], trainableCount: Int, optimizerStateCount: Int
+        started: Double, _ state: TrainingState, epochIsClosed: Bool, _ subject: Subject, plan: Plan,
+        owners: [Int], hosts: [String], trainableCount: Int
     ) {
         self.started = started
-        self.step = step
+        step = state.completedSteps
         self.epochIsClosed = epochIsClosed
-        self.epochLoss = epochLoss
-        experiment = session.experiment.json
+        epochLoss = epochIsClosed ? (0, 0) : (state.epochLoss.sum, state.epochLoss.samples)
+        experiment = subject.experiment
         self.plan = plan.json
         self.owners = owners
         self.hosts = hosts
-        modelHash = session.model.fingerprint
-        tokenizerHash = session.tokenizerFingerprint
-        dataHash = session.dataFingerprint
+        modelHash = subject.modelHash
+        tokenizerHash = subject.tokenizerHash
+        dataHash = subject.dataHash
         self.trainableCount = trainableCount
-        self.optimizerStateCount = optimizerStateCount
+        optimizerStateCount = state.optimizer.state.count
+    }
+
+    /// What a checkpoint belongs to: another experiment, model, tokenizer or data set cannot go on from it.
+    struct Subject {
+        /// The resolved experiment.
+        let experiment: JSONValue
+        let modelHash: String
+        let tokenizerHash: String
+        let dataHash: String
+
+        init(_ experiment: Experiment, _ model: TunedModel, _ data: RunData) {
+            self.experiment = experiment.json
+            modelHash = model.files.fingerprint
+            tokenizerHash = data.tokenizerFingerprint
+            dataHash = data.fingerprint
+        }
     }
 }
 
@@ -122,26 +138,27 @@ extension TrainingCheckpoint {
     /// Checks that a run can go on from here: with the same model, data and settings, whatever the machines.
     ///
     /// - Throws: a configuration failure that names what differs.
-    func check(_ session: Session, path: String) throws {
-        let now = session.experiment.json
+    func check(_ subject: Subject, path: String) throws {
+        let now = subject.experiment
         for section in ["model", "task", "technique", "training"] {
             try Self.compare(experiment[section] ?? .null, now[section] ?? .null, "\(section)", path)
         }
         // A copy of a model or data set at another path is the same one: the hashes decide.
         let hashes = [
-            ("model.path", modelHash, session.model.fingerprint),
-            ("the tokenizer", tokenizerHash, session.tokenizerFingerprint),
-            ("task.train and task.validation", dataHash, session.dataFingerprint),
+            ("model.path", modelHash, subject.modelHash),
+            ("the tokenizer", tokenizerHash, subject.tokenizerHash),
+            ("task.train and task.validation", dataHash, subject.dataHash),
         ]
         for (name, expected, found) in hashes where expected != found {
             throw Failure.configuration(
                 "\(path): \(name): expected the hash \(expected), as when the run began, found \(found)")
         }
         let precision = experiment["cache"]?["precision"]?.string ?? ""
-        guard precision == session.experiment.cache.precision.rawValue else {
+        let own = now["cache"]?["precision"]?.string ?? ""
+        guard precision == own else {
             throw Failure.configuration(
                 "\(path): cache.precision: expected \"\(precision)\", as when the run began, found "
-                    + "\"\(session.experiment.cache.precision.rawValue)\"")
+                    + "\"\(own)\"")
         }
     }
 

@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Stages
 import Support
 import TensorCore
 import TextData
@@ -20,13 +21,15 @@ package final class AdapterRunner {
             world: world, experimentPath: experimentPath, overrides: overrides, data: data,
             adjust: { try AdapterDirectory(adapterPath).apply(to: &$0) })
         self.session = session
-        let adapter = try session.world.agree { try AdapterDirectory(adapterPath) }
-        maximumLength = try session.world.agree { try adapter.maximumGenerationLength() }
-        let plan = try EvaluationPlan.make(session)
-        let pipeline = try PipelinePhase(session, plan)
-        try session.world.agree {
+        let context = session.context
+        let adapter = try context.world.agree { try AdapterDirectory(adapterPath) }
+        maximumLength = try context.world.agree { try adapter.maximumGenerationLength() }
+        let pipeline = try PipelinePhase(
+            session.model, try EvaluationPlan.make(session),
+            miniBatchSize: session.experiment.training.miniBatchSize, on: context)
+        try context.world.agree {
             if let model = pipeline.model {
-                try adapter.load(into: model, modelFingerprint: session.model.fingerprint)
+                try adapter.load(into: model, modelFingerprint: session.model.files.fingerprint)
             }
         }
         self.pipeline = pipeline
@@ -36,15 +39,15 @@ package final class AdapterRunner {
     ///
     /// - Returns: on rank 0 the metrics and the number of samples; nil elsewhere.
     package func evaluate() throws -> (metrics: Metrics, samples: Int)? {
-        guard let dataset = session.validation else {
+        guard let validation = session.data.validation else {
             throw Failure.configuration("task.validation: expected a file to evaluate on, found null").shared
         }
         let predictions = try pipeline.predict(
-            dataset, writes: session.validatesByWriting, filling: nil, maximumLength: maximumLength)
+            validation, writes: session.data.validatesByWriting, filling: nil, maximumLength: maximumLength)
         var result: (metrics: Metrics, samples: Int)?
-        try session.world.agree {
-            guard let predictions, let task = session.task else { return }
-            result = (try predictions.metrics(task, dataset), dataset.count)
+        try session.context.world.agree {
+            guard let predictions, let task = session.data.task else { return }
+            result = (try predictions.metrics(task, validation.dataset), validation.count)
         }
         return result
     }
@@ -58,8 +61,8 @@ package final class AdapterRunner {
         text: [String], input: String?, decoding: Decoding = .greedy, onText: ((String) -> Void)? = nil
     ) throws -> [JSONValue] {
         var rows: [Row] = []
-        let bytes = try session.world.fromRoot {
-            let task = session.task!
+        let bytes = try session.context.world.fromRoot {
+            let task = session.data.task!
             rows =
                 if let input { try task.rows(contentsOf: input, labelled: false) } else {
                     [try task.row(text: text[0], pair: text.count > 1 ? text[1] : nil)]
@@ -67,9 +70,14 @@ package final class AdapterRunner {
             return try task.prompts(rows).serialized()
         }
         let dataset = try TokenizedDataset(serialized: bytes)
+        let samples = try session.context.world.agree {
+            try SplitSamples(
+                dataset, session.model.family, head: session.data.headKind,
+                pooling: session.model.configuration.pooling)
+        }
         guard
             let predictions = try pipeline.predict(
-                dataset, writes: writesText, decoding: decoding, filling: nil,
+                samples, writes: writesText, decoding: decoding, filling: nil,
                 maximumLength: maximumLength, onToken: onText.map(stream))
         else { return [] }
         return try rows.enumerated().map { index, row in
@@ -78,20 +86,20 @@ package final class AdapterRunner {
                     "\(input ?? "--text"): row \(index + 1): the adapter's prediction is no number")
             }
             return .dictionary(
-                row.members + predictions.fields(index, session.task!, session.ledger))
+                row.members + predictions.fields(index, session.data.task!, session.context.ledger))
         }
     }
 }
 
 extension AdapterRunner {
     /// Whether predictions are texts.
-    package var writesText: Bool { session.headKind == .languageModel }
+    package var writesText: Bool { session.data.headKind == .languageModel }
 
     /// Turns the growing tokens of the first row into the text that each adds. A character whose bytes are not all there
     /// yet is held back.
     private func stream(_ onText: @escaping (String) -> Void) -> (Int, [Int32]) -> Void {
         var shown = 0
-        return { [task = session.task!] sample, tokens in
+        return { [task = session.data.task!] sample, tokens in
             guard sample == 0 else { return }
             let text = Array(task.text(tokens).utf8)
             var end = text.count

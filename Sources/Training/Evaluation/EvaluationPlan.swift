@@ -1,3 +1,4 @@
+import Configuration
 import MPI
 import Models
 import Planning
@@ -9,14 +10,19 @@ enum EvaluationPlan {
     /// Chooses. Collective over the world; the same on every rank. The experiment's own plan is taken where it fits the
     /// world.
     static func make(_ session: Session) throws -> Plan {
-        let smallest = -Int(try session.world.allReduceMax(-Int64(session.memoryBudget ?? Int.max)))
-        return try session.world.agree { try plan(session, budget: smallest) }
+        let context = session.context
+        let smallest = -Int(try context.world.allReduceMax(-Int64(session.memoryBudget ?? Int.max)))
+        return try context.world.agree {
+            try plan(
+                session.experiment, session.model, worldSize: context.world.size, budget: smallest)
+        }
     }
 
-    private static func plan(_ session: Session, budget: Int) throws -> Plan {
-        let experiment = session.experiment
-        let layerCount = session.model.family.plannerLayers.count
-        let (size, worldSize) = (experiment.training.miniBatchSize, session.world.size)
+    private static func plan(
+        _ experiment: Experiment, _ model: TunedModel, worldSize: Int, budget: Int
+    ) throws -> Plan {
+        let layerCount = model.family.plannerLayers.count
+        let size = experiment.training.miniBatchSize
         if experiment.parallelism.system == .plan {
             let plan = try experiment.plan(from: nil)
             if plan.stages.allSatisfy({ $0.ranks.allSatisfy { $0 < worldSize } }) {
@@ -24,7 +30,7 @@ enum EvaluationPlan {
                 return plan
             }
         }
-        let ranges = budget == Int.max ? [0..<layerCount] : try stages(session, budget: budget)
+        let ranges = budget == Int.max ? [0..<layerCount] : try stages(model, budget: budget)
         guard ranges.count <= worldSize else {
             throw Failure.configuration(
                 "device.memory_budget_bytes: the model needs \(ranges.count) ranks with \(budget) bytes each (null sets "
@@ -45,11 +51,11 @@ enum EvaluationPlan {
     }
 
     /// Fills stage after stage with layers up to a share of the budget that leaves room for activations.
-    private static func stages(_ session: Session, budget: Int) throws -> [Range<Int>] {
-        let family = session.model.family
+    private static func stages(_ model: TunedModel, budget: Int) throws -> [Range<Int>] {
+        let family = model.family
         let bytes = try family.plannerLayers.map { layer in
             let (trainable, frozen) = try StageModel.inventory(
-                family, session.modelConfiguration, steps: layer.steps)
+                family, model.configuration, steps: layer.steps)
             // A bucket has values and gradients.
             return 4 * (frozen.reduce(0) { $0 + $1.count } + 2 * trainable.reduce(0) { $0 + $1.count })
         }

@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Stages
 import Support
 import TensorCore
 
@@ -9,7 +10,7 @@ import TensorCore
 /// The first pass takes what there is to read: an encoder's input, or a prompt. Then one token a step passes through the
 /// decoder's stages, and every rank learns which tokens the last stage chose.
 struct Generator {
-    private let session: Session
+    private let context: RankContext
     private let plan: Plan
     private let placement: Placement?
     private let model: StageModel?
@@ -17,23 +18,26 @@ struct Generator {
     private let decoding: Decoding
     private let maximumLength: Int
     private let tokens: GenerationTokens
+    private let maximumPositions: Int
     /// Sees on rank 0 every token as it is written: the sample and all of its tokens so far.
     private let onToken: ((Int, [Int32]) -> Void)?
 
     /// - Parameters: `model` and `exchange` are this rank's stage, nil when the plan leaves it out; `maximumLength` bounds
     ///   a text in tokens where `decoding` does not.
     init(
-        _ session: Session, plan: Plan, model: StageModel?, exchange: BoundaryExchange?,
+        _ family: any ModelFamily, plan: Plan, model: StageModel?, exchange: BoundaryExchange?,
+        on context: RankContext,
         decoding: Decoding = .greedy, maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
     ) {
-        self.session = session
+        self.context = context
         self.plan = plan
-        placement = Placement(plan, rank: session.world.rank)
+        placement = Placement(plan, rank: context.rank)
         self.model = model
         self.exchange = exchange
         self.decoding = decoding
         self.maximumLength = decoding.maximumTokens ?? maximumLength
-        tokens = session.model.family.generationTokens!
+        tokens = family.generationTokens!
+        maximumPositions = family.maximumPositions ?? Int.max
         self.onToken = onToken
     }
 
@@ -42,14 +46,14 @@ struct Generator {
 
     /// Texts for the samples of a mini-batch, on every rank. Collective over the world.
     func generate(_ samples: [Int], builder: BatchBuilder, into predictions: inout Predictions) throws {
-        try session.ledger.withoutRecording {
+        try context.ledger.withoutRecording {
             for microBatch in 0..<plan.microBatchCount {
                 let start = min(microBatch * plan.microBatchSize, samples.count)
                 let slots = start..<min(start + plan.microBatchSize, samples.count)
                 guard !slots.isEmpty else { continue }
                 let texts = try generate(microBatch, slots, samples, builder)
                 // One rank speaks for all: they know the same.
-                if session.world.rank == 0 {
+                if context.rank == 0 {
                     for (slot, text) in zip(slots, texts) {
                         predictions.texts[samples[slot]] = text
                     }
@@ -63,7 +67,7 @@ struct Generator {
     ) throws -> [[Int32]] {
         let prompts = samples[slots].map { continues ? builder.inputCount($0) : 0 }
         // A table of learned positions has no row for a longer text, and others were trained for none.
-        let limit = session.model.family.maximumPositions ?? Int.max
+        let limit = maximumPositions
         let length = max(1, min(maximumLength, limit - prompts.max()!))
         let caches = StageCaches(capacity: length + prompts.max()!)
         let own = placement?.slots(microBatch: microBatch, sampleCount: samples.count) ?? 0..<0
@@ -91,7 +95,7 @@ struct Generator {
                 }
             }
             try append(chosen, microBatch, slots, samples, &texts)
-            if session.world.rank == 0, let onToken {
+            if context.rank == 0, let onToken {
                 for (slot, text) in zip(slots, texts) { onToken(samples[slot], ended(text)) }
             }
             if texts.allSatisfy({ $0.contains(where: tokens.ends.contains) }) { break }
@@ -156,7 +160,7 @@ struct Generator {
     ) throws {
         var writer = ByteWriter()
         writer.write(chosen)
-        let all = try session.world.allGather(writer.bytes)
+        let all = try context.world.allGather(writer.bytes)
         let last = plan.stages.count - 1
         for (position, rank) in plan.stages[last].ranks.enumerated() {
             let theirs = Placement.slots(

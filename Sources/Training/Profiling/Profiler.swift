@@ -1,3 +1,5 @@
+import ActivationCache
+import Cluster
 import MPI
 import Models
 import Planning
@@ -197,7 +199,8 @@ package struct Profiler: Sendable {
     /// Bytes of a sample of mean length that the cache keeps of a layer.
     private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
         guard let technique = model.technique as? ParallelAdapters else { return 0 }
-        let shape = try CacheShape(family, technique, steps: layer.steps)
+        let shape = CacheShape(
+            family, sideStacks: try technique.sideDescription(family)!.stacks, steps: layer.steps)
         return shape.stacks.reduce(0) { sum, stack in
             let tokens = stack.stack == family.stacks[0].kind ? mean.source : mean.target
             return sum + tokens * Double(shape.rowCount(stack) * MemoryLayout<Float>.stride)

@@ -1,6 +1,7 @@
 import CKernels
 import MPI
 import Reporting
+import Stages
 import Support
 import TensorCore
 
@@ -24,14 +25,14 @@ extension BudgetOverrun {
 /// Peak memory of every rank in a phase, by category of the ledger and as the system saw it.
 enum MemoryReport {
     /// Logs a `memory` event for each rank. Collective over the world.
-    static func log(_ phase: RunReporter.Phase, _ session: Session, _ reporter: RunReporter) throws {
-        let peaks = MemoryCategory.allCases.map { ($0.rawValue, JSONValue(session.ledger.peak($0))) }
+    static func log(_ phase: RunReporter.Phase, _ context: RankContext, _ reporter: RunReporter) throws {
+        let peaks = MemoryCategory.allCases.map { ($0.rawValue, JSONValue(context.ledger.peak($0))) }
         let event = JSONValue.dictionary([
-            ("rank", JSONValue(session.world.rank)), ("phase", .string(phase.rawValue)),
-            ("peak_bytes", .dictionary(peaks + [("total", JSONValue(session.ledger.peakTotalBytes))])),
+            ("rank", JSONValue(context.world.rank)), ("phase", .string(phase.rawValue)),
+            ("peak_bytes", .dictionary(peaks + [("total", JSONValue(context.ledger.peakTotalBytes))])),
             ("peak_rss_bytes", JSONValue(peakResidentBytes)),
         ])
-        for text in try session.world.gather(Array(event.text().utf8)) ?? [] {
+        for text in try context.world.gather(Array(event.text().utf8)) ?? [] {
             let members = try JSONValue(parsing: text, file: "memory").members ?? []
             try reporter.event("memory", members.map { ($0.key, $0.value) })
         }
@@ -54,8 +55,8 @@ enum MemoryReport {
     }
 
     /// Starts a new phase.
-    static func reset(_ session: Session) {
-        session.ledger.resetPeaks()
+    static func reset(_ ledger: Ledger) {
+        ledger.resetPeaks()
         #if canImport(Glibc)
             // Hands freed memory back to the system, then lets the kernel forget the peak; where it refuses, the peak of
             // the whole process stays, which is never too small.

@@ -1,3 +1,4 @@
+import Cluster
 import MPI
 import Models
 import Planning
@@ -39,7 +40,7 @@ package enum PlanChooser {
                 JSONReader(checkpoint.plan, file: directory.checkpointPath),
                 miniBatchSize: session.experiment.training.miniBatchSize)
             owners = checkpoint.owners
-            let bytes = try session.world.fromRoot {
+            let bytes = try session.context.world.fromRoot {
                 fileExists(directory.profilePath) ? try readFile(directory.profilePath) : []
             }
             profile =
@@ -56,10 +57,10 @@ package enum PlanChooser {
     package static func profile(_ session: Session) throws -> Profile {
         let lengths = try Lengths(session)
         return try Profiler(
-            family: session.model.family, model: session.modelConfiguration,
+            family: session.model.family, model: session.model.configuration,
             dropout: session.experiment.training.dropout ?? session.model.family.dropout
         ).run(
-            world: session.world, sourceLengths: lengths.sources, targetLengths: lengths.targets,
+            world: session.context.world, sourceLengths: lengths.sources, targetLengths: lengths.targets,
             peakTokens: lengths.peaks, miniBatchSize: session.experiment.training.miniBatchSize,
             memoryBudget: session.memoryBudget)
     }
@@ -68,11 +69,11 @@ package enum PlanChooser {
     ///
     /// - Throws: when it is of another model, technique or data, or of other machines than those that run now.
     private static func profile(readFrom path: String, _ session: Session) throws -> Profile {
-        let hosts = try HostDescription.gather(session.world)
+        let hosts = try HostDescription.gather(session.context.world)
         let lengths = try Lengths(session)
-        let bytes = try session.world.fromRoot {
+        let bytes = try session.context.world.fromRoot {
             let profile = try Profile(JSONReader(JSONValue(contentsOf: path), file: path))
-            try profile.check(session.experiment, session.modelConfiguration)
+            try profile.check(session.experiment, session.model.configuration)
             try profile.check(hosts)
             guard profile.sampleCount == nil || profile.sampleCount == lengths.sources.count else {
                 throw Failure.configuration(
@@ -94,26 +95,26 @@ package enum PlanChooser {
         let miniBatches: [[Int]]
 
         init(_ session: Session) throws {
-            let dataset = session.train!
-            let family = session.model.family
-            let builder = try session.builder(dataset)
+            let samples = session.data.train!
+            let (builder, family) = (samples.builder, session.model.family)
             func lengths(_ stack: StackKind) -> [Int] {
-                (0..<dataset.count).map { builder.tokenCount($0, stack) }
+                (0..<samples.count).map { builder.tokenCount($0, stack) }
             }
             let experiment = session.experiment
             sources = lengths(family.stacks[0].kind)
             targets =
                 family.stacks.count > 1
                 ? lengths(.decoder)
-                : session.headKind == .languageModel
-                    ? (0..<dataset.count).map { builder.termCount([$0]) } : []
-            let order = session.order(sampleCount: dataset.count, isShuffled: experiment.training.isShuffled)
+                : session.data.headKind == .languageModel
+                    ? (0..<samples.count).map { builder.termCount([$0]) } : []
+            let order = experiment.training.order(
+                sampleCount: samples.count, isShuffled: experiment.training.isShuffled)
             miniBatches = order.miniBatches(epoch: 1).map { [sources] in $0.map { sources[$0] } }
             peaks = PeakTokens.find(
                 order,
                 // Later epochs of a cached run do not pass through the stages.
                 epochs:
-                    1...(experiment.fillsCache(sampleCount: dataset.count)
+                    1...(experiment.fillsCache(sampleCount: samples.count)
                     ? 1 : experiment.training.epochs), sources: sources, targets: targets)
         }
     }
@@ -130,8 +131,8 @@ package enum PlanChooser {
                 ?? Self.profile(session)
         let layerCount = session.model.family.plannerLayers.count
         let size = experiment.training.miniBatchSize
-        let worldSize = session.world.size
-        let bytes = try session.world.fromRoot {
+        let worldSize = session.context.world.size
+        let bytes = try session.context.world.fromRoot {
             var plan = try experiment.plan(from: profile)
             try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
             if let profile {

@@ -1,3 +1,4 @@
+import ActivationCache
 import Configuration
 import MPI
 import Support
@@ -6,7 +7,7 @@ import Support
 package struct RunDirectory: Sendable {
     package let path: String
     /// Where this run's cache files lie.
-    package let cachePath: String
+    package let cache: CacheDirectory
     /// Whether another name had to be taken.
     package let isRenamed: Bool
 
@@ -47,7 +48,8 @@ package struct RunDirectory: Sendable {
         // Its own directory under a shared one, so that two runs never mix their files.
         let name = path.split(separator: "/").last.map(String.init) ?? "run"
         self.path = path
-        cachePath = experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache"
+        cache = CacheDirectory(
+            experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache")
         self.isRenamed = isRenamed
     }
 
@@ -58,7 +60,7 @@ package struct RunDirectory: Sendable {
         self.init(experiment, path: Self.trimmed(path ?? experiment.output.directory), isRenamed: false)
     }
 
-    private var hasCheckpointsOrCache: Bool { fileExists(checkpointPath) || fileExists(cachePath) }
+    private var hasCheckpointsOrCache: Bool { fileExists(checkpointPath) || fileExists(cache.path) }
 
     /// Makes the directory and writes the resolved experiment. Collective over the world.
     ///
@@ -68,7 +70,7 @@ package struct RunDirectory: Sendable {
             try makeDirectory(path)
             guard start == .overwrite else { return }
             for name in try directoryContents(checkpointPath) { try removeFile(checkpointPath + "/" + name) }
-            try removeCache()
+            try cache.removeFiles()
         }
         try world.onRoot {
             if start == .overwrite {
@@ -108,54 +110,7 @@ package struct RunDirectory: Sendable {
     var checkpointPath: String { path + "/checkpoints" }
 
     /// A rank's checkpoint.
-    func checkpoint(rank: Int) -> String { "\(checkpointPath)/rank-\(Self.fourDigits(rank)).safetensors" }
-
-    /// Makes the directory of the cache, for its owner alone.
-    func makeCacheDirectory() throws {
-        guard !fileExists(cachePath) else { return }
-        try makeDirectory(cachePath)
-        try restrictToOwner(cachePath)
-    }
-
-    func removeCacheDirectoryIfEmpty() { removeDirectoryIfEmpty(cachePath) }
-
-    /// Removes all cache files that are there, of whatever rank.
-    func removeCache() throws {
-        for path in try cacheFiles() + Self.cacheTensorNames.map(cacheTensors) { try removeFile(path) }
-        removeCacheDirectoryIfEmpty()
-    }
-
-    /// A rank's cache file, once it is complete.
-    func cacheFile(rank: Int) -> String { "\(cachePath)/rank-\(Self.fourDigits(rank)).h5" }
-
-    /// A name for a cache file in the making that no other has.
-    func freeCachePart(rank: Int) -> String {
-        let path = cacheFile(rank: rank)
-        var part = path + ".part"
-        var number = 2
-        while fileExists(part) {
-            part = "\(path).\(number).part"
-            number += 1
-        }
-        return part
-    }
-
-    /// All cache files that are there, complete or not, of whatever rank.
-    func cacheFiles() throws -> [String] {
-        try directoryContents(cachePath).filter {
-            $0.hasPrefix("rank-") && ($0.hasSuffix(".h5") || $0.contains(".h5.") && $0.hasSuffix(".part"))
-        }.map { "\(cachePath)/\($0)" }
-    }
-
-    /// What is kept beside the activations: the frozen tensors of the head, the side network before training, and a
-    /// classifier that was saved with the model.
-    static let cacheTensorNames = ["frozen", "side-initial", "classifier"]
-
-    /// The file of tensors that later runs need besides the activations.
-    func cacheTensors(_ name: String) -> String { "\(cachePath)/\(name).safetensors" }
-
-    private static func fourDigits(_ rank: Int) -> String {
-        let number = String(rank)
-        return String(repeating: "0", count: max(0, 4 - number.count)) + number
+    func checkpoint(rank: Int) -> String {
+        "\(checkpointPath)/\(CacheDirectory.name(ofRank: rank)).safetensors"
     }
 }

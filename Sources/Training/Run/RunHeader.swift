@@ -1,6 +1,8 @@
+import Cluster
 import Models
 import Planning
 import Reporting
+import Stages
 import Support
 import TensorCore
 import TextData
@@ -15,7 +17,7 @@ struct RunHeader {
     /// Scalars of the whole model, each tensor once: those that are trained, and all.
     private func parameterCounts() throws -> (trainable: Int, total: Int) {
         let (trainable, frozen) = try StageModel.inventory(
-            session.model.family, session.modelConfiguration, steps: allSteps)
+            session.model.family, session.model.configuration, steps: session.model.allSteps)
         let count = trainable.reduce(0) { $0 + $1.count }
         return (count, frozen.reduce(count) { $0 + $1.count })
     }
@@ -50,11 +52,11 @@ struct RunHeader {
             "\(family.name) model \(session.experiment.model.path): \(family.plannerLayers.count) layers, "
                 + "\(Format.count(trainable)) of \(Format.count(total)) parameters are trained "
                 + "(\(Format.percent(Double(trainable) / Double(total))))")
-        let train = session.train!
+        let train = session.data.train!.dataset
         reporter.note(
-            "\(train.count) training and \(session.validation?.count ?? 0) validation samples, "
-                + "\(train.truncatedCount + (session.validation?.truncatedCount ?? 0)) truncated; first: "
-                + (session.task?.preview(train) ?? ""))
+            "\(train.count) training and \(session.data.validation?.count ?? 0) validation samples, "
+                + "\(train.truncatedCount + (session.data.validation?.dataset.truncatedCount ?? 0)) truncated; first: "
+                + (session.data.task?.preview(train) ?? ""))
         if let profile = choice.profile,
             let shortage = session.experiment.stageCosts(profile).cachedMemoryShortage(
                 of: choice.plan)
@@ -77,11 +79,7 @@ struct RunHeader {
             [
                 ("ranks", JSONValue(hosts.count)), ("hosts", .array(hosts.map { .string($0.host) })),
                 ("trainable_parameters", JSONValue(trainable)), ("total_parameters", JSONValue(total)),
-                ("model_hash", .string(session.model.fingerprint)),
+                ("model_hash", .string(session.model.files.fingerprint)),
             ])
-    }
-
-    private var allSteps: [LayerStep] {
-        session.model.family.steps(of: 0..<session.model.family.plannerLayers.count)
     }
 }

@@ -1,4 +1,5 @@
 import Reporting
+import Stages
 import Support
 import TextData
 
@@ -10,10 +11,6 @@ package final class RunReporter {
     private let progress: ProgressLine?
     private let start: Double
     private var expected = Expectation()
-    /// The sum of the open epoch's losses, each times its samples; set when a run goes on within an epoch.
-    private(set) var epochLoss = (sum: 0.0, samples: 0)
-    /// The epoch that it is of.
-    private var lossEpoch = 0
     /// Seconds of the epoch's steps so far, on this rank.
     private var epochTime = (communication: 0.0, total: 0.0)
     /// Peak bytes of this rank so far, for the progress line.
@@ -76,15 +73,12 @@ package final class RunReporter {
         expected.epochs = epochs
     }
 
-    /// Takes up an epoch in its midst.
-    func takeUp(epoch: Int, loss: (sum: Double, samples: Int)) { (lossEpoch, epochLoss) = (epoch, loss) }
-
     /// Tells where a run goes on.
     ///
     /// - Parameter samples: of the cache, those that are there and those that were and must be computed again; nil without
     ///   a cache.
     func resumed(
-        _ point: ResumePoint, epoch: Int, _ session: Session, samples: (reused: Int, recomputed: Int)? = nil
+        _ point: ResumePoint, epoch: Int, ranks: Int, samples: (reused: Int, recomputed: Int)? = nil
     ) throws {
         let step = point.checkpoint.step
         let cache = samples.map {
@@ -97,7 +91,7 @@ package final class RunReporter {
             "resume",
             [
                 ("epoch", JSONValue(epoch)), ("step", JSONValue(step)),
-                ("ranks", JSONValue(session.world.size)),
+                ("ranks", JSONValue(ranks)),
                 ("trainable_parameters", JSONValue(point.checkpoint.trainableCount)),
                 ("reused_samples", JSONValue(optional: samples?.reused)),
                 ("recomputed_samples", JSONValue(optional: samples?.recomputed)),
@@ -128,10 +122,6 @@ package final class RunReporter {
         epoch: Int, step: Int, phase: Phase, loss: Double, learningRate: Double, samples: Int, tokens: Int,
         seconds: Double, communicationSeconds: Double
     ) throws {
-        // On every rank: any of them may have to save it.
-        if epoch != lossEpoch { (lossEpoch, epochLoss) = (epoch, (0, 0)) }
-        epochLoss.sum += loss * Double(samples)
-        epochLoss.samples += samples
         guard let log, let progress else { return }
         expected.remaining[phase, default: 0] -= 1
         expected.seconds[phase, default: 0] += seconds
@@ -158,11 +148,11 @@ package final class RunReporter {
 
     /// Closes an epoch.
     ///
-    /// - Parameter waitedForDisk: how many seconds rank 0 waited for its cache file.
+    /// - Parameters: `loss` is the mean over its samples; `waitedForDisk` are the seconds that rank 0 waited for its cache
+    ///   file.
     func epoch(
-        _ epoch: Int, phase: Phase, _ time: PhaseTime, waitedForDisk: Double? = nil
+        _ epoch: Int, phase: Phase, loss: Double, _ time: PhaseTime, waitedForDisk: Double? = nil
     ) throws {
-        let loss = epochLoss.sum / Double(max(1, epochLoss.samples))
         guard log != nil else { return }
         epochTime = (0, 0)
         progress?.finish()

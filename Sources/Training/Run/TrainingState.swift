@@ -1,5 +1,4 @@
 import Configuration
-import Models
 import Support
 import TensorCore
 
@@ -10,17 +9,16 @@ final class TrainingState {
     private(set) var completedSteps: Int
     private let schedule: LearningRateSchedule
     private let maximumGradientNorm: Double?
-    /// Updates after which the run ends.
-    let plannedSteps: Int
+    /// The losses of the epoch that is open.
+    private(set) var epochLoss = EpochLoss()
 
-    /// - Parameter parameterCount: of the bucket that will be stepped.
+    /// - Parameters: `parameterCount` is that of the bucket that will be stepped; `completedSteps` are behind the run.
     init(
-        _ experiment: Experiment, parameterCount: Int, stepsPerEpoch: Int, ledger: Ledger,
+        _ experiment: Experiment, _ course: RunCourse, parameterCount: Int, ledger: Ledger,
         completedSteps: Int = 0
     ) {
         let training = experiment.training
-        plannedSteps = Self.plannedSteps(experiment, stepsPerEpoch: stepsPerEpoch)
-        schedule = experiment.schedule(stepCount: training.epochs * stepsPerEpoch)
+        schedule = experiment.schedule(stepCount: training.epochs * course.stepsPerEpoch)
         maximumGradientNorm = training.maximumGradientNorm
         self.completedSteps = completedSteps
         switch training.optimizer {
@@ -32,14 +30,6 @@ final class TrainingState {
         }
         optimizer.restore(stepCount: completedSteps)
     }
-
-    /// Updates of a whole run.
-    static func plannedSteps(_ experiment: Experiment, stepsPerEpoch: Int) -> Int {
-        let all = experiment.training.epochs * stepsPerEpoch
-        return min(all, experiment.training.maximumSteps ?? all)
-    }
-
-    var isFinished: Bool { completedSteps >= plannedSteps }
 
     /// The rate of the next update.
     var learningRate: Double { schedule.rate(afterCompleted: completedSteps) }
@@ -56,4 +46,27 @@ final class TrainingState {
 
     /// Counts an update that this rank has no parameters for.
     func skip() { completedSteps += 1 }
+
+    // MARK: The loss of an epoch
+
+    /// Adds the mean loss of some samples. On every rank alike: any of them may have to save it.
+    func add(loss: Double, samples: Int, epoch: Int) {
+        if epoch != epochLoss.epoch { epochLoss = EpochLoss(epoch: epoch) }
+        epochLoss.sum += loss * Double(samples)
+        epochLoss.samples += samples
+    }
+
+    /// Takes up an epoch in its midst.
+    func takeUp(_ loss: EpochLoss) { epochLoss = loss }
+}
+
+/// The losses of an epoch so far.
+struct EpochLoss {
+    /// The epoch that they are of; 0 before any.
+    var epoch = 0
+    /// Each mini-batch's mean times its samples.
+    var sum = 0.0
+    var samples = 0
+
+    var mean: Double { sum / Double(max(1, samples)) }
 }

@@ -1,6 +1,8 @@
+import Cluster
 import MPI
 import Planning
 import Reporting
+import Stages
 import Support
 
 /// Brings what all ranks recorded together on rank 0, on one clock, as `trace.json`.
@@ -8,7 +10,7 @@ import Support
 /// The shared clock is rank 0's, in seconds since the run began. Each rank measures how its own differs when the log is
 /// made and again at every `write`.
 final class TraceLog {
-    private let session: Session
+    private let context: RankContext
     private let path: String
     /// What a viewer shows beside this rank.
     private let label: String
@@ -20,14 +22,13 @@ final class TraceLog {
 
     /// Measures the clocks. Collective over the world.
     ///
-    /// - Parameter path: of the file, which rank 0 writes.
-    init(_ session: Session, path: String, label: String, predicted: TraceGroup?) throws {
-        self.session = session
+    /// - Parameters: `path` is that of the file, which rank 0 writes; `begun` is when the run began, on this rank's clock.
+    init(path: String, label: String, predicted: TraceGroup?, begun: Double, on context: RankContext) throws {
+        self.context = context
         self.path = path
         self.label = label
         self.predicted = predicted
-        let begun = session.start
-        let bytes = try session.world.fromRoot {
+        let bytes = try context.world.fromRoot {
             var writer = ByteWriter()
             writer.write(begun)
             return writer.bytes
@@ -40,8 +41,8 @@ final class TraceLog {
     /// Writes what has been recorded so far, atomically. Collective over the world.
     func write() throws {
         try measureClock()
-        let pieces = try session.world.gather(TraceFile.encode(group))
-        try session.world.onRoot {
+        let pieces = try context.world.gather(TraceFile.encode(group))
+        try context.world.onRoot {
             try TraceFile.write(encoded: pieces! + (predicted.map { [TraceFile.encode($0)] } ?? []), to: path)
         }
     }
@@ -51,12 +52,12 @@ final class TraceLog {
 
     private var group: TraceGroup {
         TraceGroup(
-            origin: .measured, labels: [session.world.rank: label], spans: clock.shared(session.trace.spans))
+            origin: .measured, labels: [context.world.rank: label], spans: clock.shared(context.trace.spans))
     }
 
     /// Exchanges the time with rank 0. Collective over the world.
     private func measureClock() throws {
-        let difference = try ClockExchange.difference(session.world) { MonotonicClock.seconds }
+        let difference = try ClockExchange.difference(context.world) { MonotonicClock.seconds }
         clock.add(local: MonotonicClock.seconds, difference: difference - start)
     }
 }

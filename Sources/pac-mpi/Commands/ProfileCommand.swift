@@ -24,7 +24,7 @@ struct ProfileCommand: ParsableCommand {
                 world: world, experimentPath: arguments.experiment, overrides: arguments.overrides,
                 data: .trainAndValidation)
             let profile = try PlanChooser.profile(session)
-            try session.world.onRoot {
+            try session.context.world.onRoot {
                 try writeFileAtomically(profile.json.text(indented: true) + "\n", to: out)
                 Output.line(json ? profile.json.text(indented: true) : profile.table)
                 if !json { Output.line("written to \(out)") }

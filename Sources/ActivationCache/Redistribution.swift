@@ -1,0 +1,376 @@
+import Cluster
+import MPI
+import Models
+import Stages
+import Support
+import TensorCore
+import TextData
+
+/// Moves activations from where they lie to where they will be used: from any files of any ranks to a file of all layers
+/// of the samples that a rank trains in cached epochs.
+///
+/// Who has what follows from the inventory, which every rank knows, so nothing but activations travels, as they are
+/// stored, in chunks. Of several chunks under way one is read, one travels and one is written; the caller may go on
+/// computing meanwhile and call `advance` now and then. All ranks ship the same samples in the same order.
+package final class Redistribution {
+    /// Which samples lie where, those that are still to be computed included.
+    package var inventory: CacheInventory
+    /// The files that this rank sees, as the inventory counts them.
+    private let sources: [ActivationCacheFile]
+    /// Takes the samples that this rank owns; it has all layers.
+    package let target: ActivationCacheFile
+    private let thread: IOThread
+    private let ledger: Ledger
+    private let channel: Channel
+    /// What waits to be read.
+    private var queue: ArraySlice<Chunk> = []
+    /// What is under way, the oldest first.
+    private var shipments: [Shipment] = []
+    /// Bytes that all ranks together move at a time, but at least a sample.
+    private var chunkBytes = 0
+    /// Shipments that may be under way at once.
+    private var depth = mostShipments
+    /// How many shipments there were so far.
+    private var begunCount = 0
+    /// What this rank's disk answered, once it failed.
+    private var failure: (any Error)?
+    /// Whether some rank's disk has failed, as far as this one knows: it reads and writes no more, but takes part.
+    private var isSpoiled = false
+    /// Samples that are under way or at their place, alike on all ranks.
+    private var shipped: [Split: Set<Int>] = [:]
+    /// Bytes that this rank got from others.
+    private(set) var receivedBytes = 0
+
+    /// A sample, and the rank that will train it.
+    package typealias Owned = (sample: Int, owner: Int)
+
+    /// Shipments under way at once: one read, one on the network, one written.
+    private static let mostShipments = 3
+    /// How often a rank that sends and receives all of a shipment has it in its memory.
+    private static let copies = 3
+    /// More bytes at a time bring nothing, unless a sample has more.
+    private static let mostChunkBytes = 16 << 20
+
+    /// - Parameter target: takes the samples that this rank owns; it has all layers.
+    package init(
+        _ inventory: CacheInventory, from sources: [ActivationCacheFile], to target: ActivationCacheFile,
+        thread: IOThread, ledger: Ledger, over channel: Channel
+    ) {
+        self.inventory = inventory
+        self.sources = sources
+        self.target = target
+        self.thread = thread
+        self.ledger = ledger
+        self.channel = channel
+    }
+
+    /// The world's ranks, with messages that meet no others: what moves may be under way while others are exchanged.
+    package final class Channel {
+        /// For the exchanges alone. Each rank starts one as soon as it has read, which is no fixed place among the other
+        /// collective operations.
+        fileprivate let exchanges: Communicator
+        fileprivate let world: Communicator
+
+        /// Collective over the world. One serves all that a run moves.
+        init(_ world: borrowing Communicator) throws {
+            exchanges = try world.duplicate(name: "exchanges of the redistribution")
+            self.world = try world.duplicate(name: "redistribution")
+        }
+    }
+
+    deinit {
+        // The thread still works on the memory of what is under way: an error elsewhere must not free it first.
+        for shipment in shipments {
+            if case .read(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
+            if case .written(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
+        }
+    }
+
+    private var rank: Int { channel.world.rank }
+
+    // MARK: Moving
+
+    /// Whether this rank's disk has failed: all ranks must know before any of them stops.
+    package var hasFailed: Bool { failure != nil }
+
+    /// Throws what this rank's disk answered, once it failed.
+    package func check() throws { if let failure { throw failure } }
+
+    /// Whether all layers of a sample are there, or expected.
+    func knows(_ split: Split, _ sample: Owned) -> Bool {
+        inventory.pieces(split, sample.sample, for: sample.owner) != nil
+    }
+
+    /// Whether a sample is under way or at its place.
+    func hasShipped(_ split: Split, _ sample: Int) -> Bool { shipped[split]?.contains(sample) ?? false }
+
+    /// Finds out how many bytes there is room for at a time. Collective over the world.
+    ///
+    /// - Parameters: `room` is what this rank has for all that is under way; `bytes` are those of the largest sample.
+    /// - Returns: whether it fits. If not, samples would move one by one.
+    package func fit(into room: Int, largestSample bytes: Int) throws -> Bool {
+        let own = min(
+            room / (Self.mostShipments * Self.copies), max(Self.mostChunkBytes, bytes))
+        chunkBytes = -Int(try channel.world.allReduceMax(Int64(-own)))
+        depth = chunkBytes >= bytes ? Self.mostShipments : 1
+        return chunkBytes >= bytes
+    }
+
+    /// Moves samples of one split, all of which are there with all their layers. Collective over the world.
+    func move(_ split: Split, _ samples: [Owned], _ contents: SplitSamples) throws {
+        let free = try channel.world.agree {
+            try HostResources.availableMemoryBytes(rank: rank, hosts: channel.world.hosts)
+        }
+        let largest = samples.map { byteCount($0.sample, contents.builder) }.max() ?? 0
+        _ = try fit(into: min(ledger.headroom, free / 3), largestSample: largest)
+        ship(split, samples, contents)
+        try finish()
+    }
+
+    /// Bytes that a sample has with all its layers.
+    package func byteCount(_ sample: Int, _ builder: BatchBuilder) -> Int {
+        byteCount(sample, target.shape, builder)
+    }
+
+    /// Lets samples follow those that are on their way. This rank's I/O thread has written its layers of them, or will
+    /// before it comes to this.
+    func ship(_ split: Split, _ samples: [Owned], _ contents: SplitSamples) {
+        shipped[split, default: []].formUnion(samples.map(\.sample))
+        var chunk = Chunk(split: split, contents: contents)
+        var bytes = 0
+        for owned in samples {
+            let size = byteCount(owned.sample, contents.builder)
+            if bytes + size > chunkBytes, !chunk.samples.isEmpty {
+                queue.append(chunk)
+                (chunk.samples, bytes) = ([], 0)
+            }
+            chunk.samples.append(owned)
+            bytes += size
+        }
+        if !chunk.samples.isEmpty { queue.append(chunk) }
+    }
+
+    /// Takes everything as far as it gets without waiting.
+    package func advance() throws {
+        for shipment in shipments {
+            // Exchanges begin in the same order on all ranks: none before the one that was shipped before it.
+            if case .read(let ticket) = shipment.progress, !ticket.isDone { break }
+            if case .read = shipment.progress { try exchange(shipment) }
+            if case .exchanged(let request) = shipment.progress, try request.test() { write(shipment) }
+        }
+        while case .written(let ticket)? = shipments.first?.progress, ticket.isDone { close() }
+        while shipments.count < depth, let chunk = queue.popFirst() { begin(chunk) }
+    }
+
+    /// Returns when everything is at its place; throws what any rank's disk answered. Collective over the world.
+    package func finish() throws {
+        while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
+        try channel.world.agree(check)
+    }
+
+    /// Gives up what has not begun, and returns when nothing is under way any more. Collective over the world, after a
+    /// failure of all ranks.
+    package func abandon() throws {
+        isSpoiled = true
+        // What one rank has begun waits for all others.
+        let count = Int(try channel.world.allReduceMax(Int64(begunCount)))
+        queue = queue.prefix(count - begunCount)
+        while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
+    }
+
+    /// Takes everything as far as it gets, and what is under way for longest one step further, as long as that takes.
+    private func advanceOldest() throws {
+        try advance()
+        guard let oldest = shipments.first else { return }
+        switch oldest.progress! {
+        case .read: try exchange(oldest)
+        case .exchanged(let request):
+            try request.wait()
+            write(oldest)
+        case .written: close()
+        }
+    }
+
+    // MARK: The way of a shipment
+
+    /// Reads this rank's part of a chunk.
+    private func begin(_ chunk: Chunk) {
+        let parcels = chunk.samples.map { sample, owner in
+            guard let pieces = inventory.pieces(chunk.split, sample, for: owner) else {
+                preconditionFailure("sample \(sample) is not in any cache file")
+            }
+            return Parcel(
+                sample: sample, owner: owner,
+                pieces: pieces.map { ($0, inventory.reader(of: $0, for: owner)) })
+        }
+        let (outgoing, incoming) = counts(parcels, chunk.builder)
+        begunCount += 1
+        let shipment = Shipment(chunk, parcels, outgoing: outgoing, incoming: incoming, ledger: ledger)
+        shipment.progress = .read(read(shipment))
+        shipments.append(shipment)
+    }
+
+    private func byteCount(_ sample: Int, _ shape: CacheShape, _ builder: BatchBuilder) -> Int {
+        shape.floatCount { builder.tokenCount(sample, $0) } * target.precision.byteCount
+    }
+
+    /// Bytes that this rank sends to each and gets from each.
+    private func counts(_ parcels: [Parcel], _ builder: BatchBuilder) -> (outgoing: [Int], incoming: [Int]) {
+        var outgoing = [Int](repeating: 0, count: channel.world.size)
+        var incoming = [Int](repeating: 0, count: channel.world.size)
+        for parcel in parcels {
+            for (file, reader) in parcel.pieces {
+                let bytes = byteCount(parcel.sample, inventory.files[file].shape, builder)
+                if reader == rank { outgoing[parcel.owner] += bytes }
+                if parcel.owner == rank { incoming[reader] += bytes }
+            }
+        }
+        return (outgoing.map(Self.withVerdict), incoming.map(Self.withVerdict))
+    }
+
+    /// A message ends with a byte that says whether its sender could read all of it.
+    private static func withVerdict(_ bytes: Int) -> Int { bytes == 0 ? 0 : bytes + 1 }
+
+    /// Reads this rank's part into the outgoing messages.
+    private func read(_ shipment: Shipment) -> IOThread.Ticket {
+        var cursors = Self.starts(shipment.outgoing)
+        var reads: [(file: ActivationCacheFile, sample: Int, places: [Int])] = []
+        for parcel in shipment.parcels {
+            for (file, reader) in parcel.pieces where reader == rank {
+                let source = sources[inventory.files[file].position(on: rank)!]
+                let places = source.shape.stacks.map { stack in
+                    defer {
+                        cursors[parcel.owner] +=
+                            shipment.chunk.builder.tokenCount(parcel.sample, stack.stack)
+                            * source.shape.rowCount(stack) * source.precision.byteCount
+                    }
+                    return cursors[parcel.owner]
+                }
+                reads.append((source, parcel.sample, places))
+            }
+        }
+        let base = Base(pointer: UnsafeMutableRawPointer(shipment.sent!.storage.pointer))
+        let (split, isRead) = (shipment.chunk.split, !isSpoiled)
+        return thread.enqueue { [reads] in
+            guard isRead else { return }
+            for (file, sample, places) in reads {
+                try file.readStored(split, sample: sample, into: places.map { base.pointer + $0 })
+            }
+        }
+    }
+
+    /// Starts the exchange of what was read. A rank whose disk has failed takes part: the others wait for it.
+    private func exchange(_ shipment: Shipment) throws {
+        if case .read(let ticket) = shipment.progress {
+            settle(ticket)
+        }
+        for end in Self.ends(shipment.outgoing) { shipment.sent!.bytes[end - 1] = isSpoiled ? 0 : 1 }
+        shipment.progress = .exchanged(
+            try channel.exchanges.immediateAllToAll(
+                from: shipment.sent!, counts: shipment.outgoing, offsets: Self.starts(shipment.outgoing),
+                into: shipment.got!, counts: shipment.incoming, offsets: Self.starts(shipment.incoming)))
+    }
+
+    /// Puts the layers of each owned sample together and appends them to the target.
+    private func write(_ shipment: Shipment) {
+        receivedBytes += shipment.incoming.enumerated().reduce(0) {
+            $0 + ($1.offset == rank ? 0 : $1.element)
+        }
+        shipment.sent = nil
+        if Self.ends(shipment.incoming).contains(where: { shipment.got!.bytes[$0 - 1] == 0 }) {
+            isSpoiled = true
+        }
+        let owned = shipment.parcels.filter { $0.owner == rank }
+        let buffers = isSpoiled ? [] : assembled(owned, shipment)
+        shipment.got = nil
+        let (shape, builder) = (target.shape, shipment.chunk.builder)
+        let rows = owned.map { parcel in
+            shipment.chunk.contents.dataset.cacheRow(
+                parcel.sample,
+                tokenCounts: shape.stacks.map { builder.tokenCount(parcel.sample, $0.stack) })
+        }
+        let (split, isWritten) = (shipment.chunk.split, !isSpoiled)
+        shipment.progress = .written(
+            thread.enqueue { [target] in
+                if isWritten { try target.append(split, rows, buffers) }
+            })
+    }
+
+    /// For each stack of the target the rows of all these samples, [tokens, layers, hidden].
+    private func assembled(_ owned: [Parcel], _ shipment: Shipment) -> [StoredNumbers] {
+        let (complete, builder) = (target.shape, shipment.chunk.builder)
+        let width = target.precision.byteCount
+        var cursors = Self.starts(shipment.incoming)
+        let sizes = complete.stacks.map { stack in
+            owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) } * complete.rowCount(stack)
+        }
+        shipment.writtenBytes = sizes.reduce(0, +) * width
+        ledger.register(shipment.writtenBytes, .cache)
+        var buffers = sizes.map { StoredNumbers(repeatingZero: $0, target.precision) }
+        var starts = [Int](repeating: 0, count: buffers.count)
+        let source = UnsafeRawPointer(shipment.got!.storage.pointer)
+        for parcel in owned {
+            for (file, reader) in parcel.pieces {
+                let shape = inventory.files[file].shape
+                for part in shape.stacks {
+                    let tokens = builder.tokenCount(parcel.sample, part.stack)
+                    // A narrower side network may leave a stack of another run's cache aside.
+                    guard let index = complete.stacks.firstIndex(where: { $0.stack == part.stack }) else {
+                        cursors[reader] += tokens * shape.rowCount(part) * width
+                        continue
+                    }
+                    let (row, all) = (
+                        shape.rowCount(part) * width, complete.rowCount(complete.stacks[index]) * width
+                    )
+                    let first =
+                        starts[index]
+                        + (part.layers.lowerBound - complete.stacks[index].layers.lowerBound)
+                        * complete.hiddenSize * width
+                    buffers[index].withUnsafeMutableBytes { buffer in
+                        for token in 0..<tokens {
+                            (buffer.baseAddress! + first + token * all).copyMemory(
+                                from: source + cursors[reader] + token * row, byteCount: row)
+                        }
+                    }
+                    cursors[reader] += tokens * row
+                }
+            }
+            for (index, stack) in complete.stacks.enumerated() {
+                starts[index] +=
+                    builder.tokenCount(parcel.sample, stack.stack) * complete.rowCount(stack) * width
+            }
+        }
+        return buffers
+    }
+
+    /// Forgets the oldest shipment, which is written.
+    private func close() {
+        let shipment = shipments.removeFirst()
+        guard case .written(let ticket) = shipment.progress else { return }
+        settle(ticket)
+        ledger.release(shipment.writtenBytes, .cache)
+    }
+
+    /// Waits for the disk and keeps what it answers.
+    private func settle(_ ticket: IOThread.Ticket) {
+        do { try ticket.wait() } catch {
+            failure = failure ?? error
+            isSpoiled = true
+        }
+    }
+
+    /// Where each message that is not empty ends.
+    private static func ends(_ counts: [Int]) -> [Int] {
+        zip(starts(counts), counts).compactMap { $1 == 0 ? nil : $0 + $1 }
+    }
+
+    private static func starts(_ counts: [Int]) -> [Int] {
+        var total = 0
+        return counts.map { count in
+            defer { total += count }
+            return total
+        }
+    }
+
+    private struct Base: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
+}
