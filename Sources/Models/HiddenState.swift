@@ -74,7 +74,7 @@ public struct BoundaryDescription: Sendable {
     ) throws {
         let last = family.plannerLayers[layer - 1].steps.last!.activation!.stack
         stack = last
-        let side = try configuration.technique.sideDescription(family)
+        let side = try configuration.technique.side?.sideDescription(family)
         let readsMemory = last != family.stacks[0].kind
         var parts: [StatePart] = []
         for (isMemory, stack) in readsMemory ? [(false, last), (true, .encoder)] : [(false, last)] {

@@ -232,7 +232,7 @@ final class CachedRun {
                 modelHash: session.model.fingerprint, residual: start.residual,
                 reductionFactor: technique.reductionFactor,
                 frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
-                sideInitial: named.filter { $0.name.hasPrefix("side.") },
+                sideInitial: named.filter { $0.name.hasPrefix(SideNetwork.prefix) },
                 rankings: try start.rankings(run.allSteps),
                 classifier: try named.filter {
                     try session.model.storedValues($0.name, $0.shape) != nil

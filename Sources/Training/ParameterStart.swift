@@ -14,7 +14,7 @@ struct ParameterStart {
     init(_ session: Session) throws {
         self.session = session
         let family = session.model.family
-        guard let technique = session.experiment.technique as? ParallelAdapters,
+        guard let technique = session.experiment.technique.side,
             technique.initialization == .pruned
         else {
             residual = []
@@ -28,7 +28,7 @@ struct ParameterStart {
             let embedding = try session.model.frozenSource(Ledger()).parameter(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(
-                embedding, keeping: try technique.sideDescription(family)!.hiddenSize)
+                embedding, keeping: try technique.sideDescription(family).hiddenSize)
             return channels.flatMap { channel in withUnsafeBytes(of: Int64(channel).littleEndian, Array.init)
             }
         }
@@ -55,11 +55,11 @@ struct ParameterStart {
                 model.parameters.set(declaration.name, tensor.values)
             }
         }
-        if let cached = session.model.cached, let technique = technique as? ParallelAdapters {
+        if let cached = session.model.cached, let technique = technique.side {
             guard technique.initialization == .pruned else { return }
             let pruned = try cached.sideInitialization(model.family, technique, steps: model.steps)
             for (name, values) in pruned.values { model.parameters.set(name, values) }
-        } else if !residual.isEmpty, let technique = technique as? ParallelAdapters {
+        } else if !residual.isEmpty, let technique = technique.side {
             let pruned = try SideInitialization(
                 model.family, technique, steps: model.steps, residual: residual, backbone: stored)
             for (name, values) in pruned.values { model.parameters.set(name, values) }
@@ -68,7 +68,7 @@ struct ParameterStart {
 
     /// What the kept parts of a pruned side network weigh, as tensors for later runs; empty where it is drawn. Not collective.
     func rankings(_ steps: [LayerStep]) throws -> CachedTensors.Tensors {
-        guard !residual.isEmpty, let technique = session.experiment.technique as? ParallelAdapters else {
+        guard !residual.isEmpty, let technique = session.experiment.technique.side else {
             return []
         }
         let (family, stored) = (session.model.family, try session.model.frozenSource(Ledger()))

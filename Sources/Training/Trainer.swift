@@ -61,7 +61,7 @@ public final class Trainer {
             return Summary(directory: run.directory, metrics: nil, seconds: run.reporter.seconds)
         }
         let metrics: Metrics?
-        if let extent = run.extent, let technique = run.session.experiment.technique as? ParallelAdapters {
+        if let extent = run.extent, let technique = run.session.experiment.technique.side {
             let cached = try CachedRun(run, technique, extent)
             cachedRun = cached
             metrics = try cached.train()

@@ -20,7 +20,7 @@ struct CacheShape: Sendable, Equatable {
 
     /// What some steps of a model leave, those of a stage or all, in the stacks that the side network runs beside.
     init(_ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep]) throws {
-        let sideStacks = try technique.sideDescription(family)!.stacks
+        let sideStacks = try technique.sideDescription(family).stacks
         let activations = steps.compactMap(\.activation).filter { sideStacks.contains($0.stack) }
         stacks = family.stacks.compactMap { stack in
             let layers = activations.filter { $0.stack == stack.kind }.map(\.layer)

@@ -140,7 +140,7 @@ public enum ClusterSurvey {
     private static func cacheBytes(
         _ experiment: Experiment, _ family: any ModelFamily, _ data: PreparedData.Received
     ) throws -> Int? {
-        guard let technique = experiment.technique as? ParallelAdapters,
+        guard let technique = experiment.technique.side,
             experiment.fillsCache(sampleCount: data.train?.count)
         else { return nil }
         let shape = try CacheShape(

@@ -55,7 +55,7 @@ final class RunContext {
         let experiment = session.experiment
         let technique =
             session.model.cached == nil && experiment.fillsCache(sampleCount: train.count)
-            ? experiment.technique as? ParallelAdapters : nil
+            ? experiment.technique.side : nil
         let extent = try technique.map {
             try CacheExtent(
                 session, choice, directory, $0,
