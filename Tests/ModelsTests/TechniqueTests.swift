@@ -139,17 +139,31 @@ import Testing
 
     // MARK: In an adapter's directory
 
-    @Test("no two tensors are stored under one name, and only PEFT's names are others", arguments: kinds)
-    func noTwoTensorsAreStoredUnderOneName(kind: String) throws {
+    /// The trained tensors of a classifier, as the model and as an adapter's file name them.
+    private func names(_ kind: String) throws -> (model: [String], file: [String]) {
         let (model, technique) = (TinyModel.named("bert_cls"), try type(kind).standard)
         let family = try model.family()
         let names = try StageModel.declarations(
             family, .init(technique: technique, head: model.head, pooling: .cls),
             steps: family.steps(of: 0..<family.plannerLayers.count)
         ).map(\.name)
-        let stored = names.map(technique.storedName)
-        #expect(!names.isEmpty && Set(stored).count == names.count)
-        #expect(stored == names.map { kind == "lora" ? "base_model.model.\($0)" : $0 })
+        return (names, names.map(technique.storedName))
+    }
+
+    @Test("no two tensors are stored under one name", arguments: kinds)
+    func noTwoTensorsAreStoredUnderOneName(kind: String) throws {
+        let names = try names(kind)
+        #expect(!names.model.isEmpty && Set(names.file).count == names.model.count)
+    }
+
+    @Test("LoRA's tensors have PEFT's names, others their own")
+    func lorasTensorsHavePEFTsNames() throws {
+        let lora = try names("lora")
+        #expect(lora.file == lora.model.map { "base_model.model.\($0)" })
+        for kind in ["full", "adapters", "parallel_adapters"] {
+            let names = try names(kind)
+            #expect(names.file == names.model, "\(kind)")
+        }
     }
 
     @Test("titles and peft_type tell techniques apart, and a page has all its parts")
