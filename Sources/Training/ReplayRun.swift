@@ -42,7 +42,7 @@ public final class ReplayRun {
         self.session = session
         guard let technique = session.experiment.technique.side else {
             throw Failure.configuration(
-                "technique.kind: expected \"parallel_adapters\", the one technique that trains from a cache, found "
+                "technique.kind: expected \"\(ParallelAdapters.kind)\", the one technique that trains from a cache, found "
                     + "\"\(session.experiment.technique.kind)\""
             ).shared
         }

@@ -30,7 +30,7 @@ public protocol TuningTechnique: Sendable {
 
     // MARK: In an experiment
 
-    /// The name in an experiment: "full", "lora", "adapters", "parallel_adapters".
+    /// The name in an experiment, as "lora".
     static var kind: String { get }
     /// The technique where an experiment gives its kind and no settings.
     static var standard: Self { get }

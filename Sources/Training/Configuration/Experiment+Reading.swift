@@ -179,7 +179,8 @@ extension Experiment.Cache {
             throw value.failure(
                 expected:
                     "false with technique \"\(technique.kind)\": it trains inside the backbone, so what would "
-                    + "be cached changes with every step; only \"parallel_adapters\" leaves it as it is")
+                    + "be cached changes with every step; only \"\(ParallelAdapters.kind)\" leaves it as it is"
+            )
         }
     }
 }
