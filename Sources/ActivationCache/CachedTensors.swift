@@ -211,13 +211,13 @@ extension CachedTensors {
                 "technique.reduction_factor: expected \(expected)technique.initialization \"random\", found "
                     + "\(technique.reductionFactor)")
         }
-        let count = try technique.sideDescription(family)!.hiddenSize
+        let count = try technique.sideDescription(family).hiddenSize
         let best = Array((lists("residual").first ?? []).prefix(count))
         let source = SideInitialization.Source(
             try family.reduced(by: reductionFactor),
             residual: BlockRanking.positions(best, residual).sorted(),
             StoredSource(
-                tensors: sideInitial, prefix: "side.", place: place + "/side-initial.safetensors",
+                tensors: sideInitial, prefix: SideNetwork.prefix, place: place + "/side-initial.safetensors",
                 ledger: Ledger())
         ) { block in
             let attentions = block.attentions.enumerated().map { index, attention in

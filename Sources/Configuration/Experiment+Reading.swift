@@ -21,7 +21,7 @@ extension Experiment {
         ])
         model = try Model(root.required("model"))
         (task, pooling) = try Self.readTask(root.required("task"))
-        technique = try root.optional("technique").map(readTechnique) ?? ParallelAdapters()
+        technique = try TuningTechniques.read(root.optional("technique"))
         training = try root.optional("training").map(Training.init) ?? Training()
         parallelism = try root.optional("parallelism").map(Parallelism.init) ?? Parallelism()
         device = try root.optional("device").map(Device.init) ?? Device()
@@ -179,7 +179,8 @@ extension Experiment.Cache {
             throw value.failure(
                 expected:
                     "false with technique \"\(technique.kind)\": it trains inside the backbone, so what would "
-                    + "be cached changes with every step; only \"parallel_adapters\" leaves it as it is")
+                    + "be cached changes with every step; only \"\(ParallelAdapters.kind)\" leaves it as it is"
+            )
         }
     }
 }

@@ -4,14 +4,14 @@ import TensorCore
 /// BART (Lewis et al. 2019): encoder and decoder of post-norm blocks with learned positions, for classification and for
 /// writing text.
 public struct BartFamily: ModelFamily {
-    public let hiddenSize: Int
+    public private(set) var hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
     public let dropoutPlaces: DropoutPlaces
     public let paddingID: Int32?
     public let generationTokens: GenerationTokens?
-    private let encoder: Stack
-    private let decoder: Stack
+    private var encoder: Stack
+    private var decoder: Stack
     private let positionCount: Int
     private let activation: ActivationFunction
     private let scalesEmbedding: Bool
@@ -22,8 +22,8 @@ public struct BartFamily: ModelFamily {
     private struct Stack {
         let blockCount: Int
         let headCount: Int
-        let headSize: Int
-        let feedForwardSize: Int
+        var headSize: Int
+        var feedForwardSize: Int
     }
 
     /// Hugging Face's position tables have two rows before that of position 0.
@@ -74,21 +74,6 @@ public struct BartFamily: ModelFamily {
             ?? 2
     }
 
-    private init(_ full: BartFamily, reducedBy k: Int) throws {
-        func reduce(_ stack: Stack, _ name: String) throws -> Stack {
-            Stack(
-                blockCount: stack.blockCount, headCount: stack.headCount,
-                headSize: try divide(stack.headSize, by: k, "\(name) head size"),
-                feedForwardSize: try divide(stack.feedForwardSize, by: k, "\(name)_ffn_dim"))
-        }
-        hiddenSize = try divide(full.hiddenSize, by: k, "d_model")
-        (encoder, decoder) = (try reduce(full.encoder, "encoder"), try reduce(full.decoder, "decoder"))
-        (vocabularySize, dropout, positionCount) = (full.vocabularySize, full.dropout, full.positionCount)
-        (generationTokens, endID) = (full.generationTokens, full.endID)
-        (dropoutPlaces, paddingID) = (full.dropoutPlaces, full.paddingID)
-        (activation, scalesEmbedding, isTied) = (full.activation, full.scalesEmbedding, full.isTied)
-    }
-
     public var name: String { "bart" }
     public var stacks: [StackDescription] {
         [
@@ -112,7 +97,18 @@ public struct BartFamily: ModelFamily {
                 output: "classification_head.out_proj", hasBias: true))
     }
 
-    public func reduced(by k: Int) throws -> BartFamily { try BartFamily(self, reducedBy: k) }
+    public func reduced(by k: Int) throws -> BartFamily {
+        func reduce(_ stack: inout Stack, _ name: String) throws {
+            stack.headSize = try divide(stack.headSize, by: k, "\(name) head size")
+            stack.feedForwardSize = try divide(stack.feedForwardSize, by: k, "\(name)_ffn_dim")
+        }
+        var reduced = self
+        reduced.hiddenSize = try divide(hiddenSize, by: k, "d_model")
+        try reduce(&reduced.encoder, "encoder")
+        try reduce(&reduced.decoder, "decoder")
+        return reduced
+    }
+
     public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
     public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
     public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }

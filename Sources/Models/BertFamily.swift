@@ -3,15 +3,15 @@ import TensorCore
 
 /// BERT (Devlin et al. 2019): an encoder of post-norm blocks with learned positions.
 public struct BertFamily: ModelFamily {
-    public let hiddenSize: Int
+    public private(set) var hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
     public let dropoutPlaces: DropoutPlaces
     public let paddingID: Int32?
     private let blockCount: Int
     private let headCount: Int
-    private let headSize: Int
-    private let feedForwardSize: Int
+    private var headSize: Int
+    private var feedForwardSize: Int
     private let positionCount: Int
     private let typeCount: Int
     private let epsilon: Float
@@ -54,16 +54,6 @@ public struct BertFamily: ModelFamily {
         headSize = hiddenSize / headCount
     }
 
-    private init(_ full: BertFamily, reducedBy k: Int) throws {
-        hiddenSize = try divide(full.hiddenSize, by: k, "hidden size")
-        headSize = try divide(full.headSize, by: k, "head size")
-        feedForwardSize = try divide(full.feedForwardSize, by: k, "feed-forward size")
-        (vocabularySize, blockCount, headCount) = (full.vocabularySize, full.blockCount, full.headCount)
-        (positionCount, typeCount, dropout) = (full.positionCount, full.typeCount, full.dropout)
-        (epsilon, activation) = (full.epsilon, full.activation)
-        (dropoutPlaces, paddingID) = (full.dropoutPlaces, full.paddingID)
-    }
-
     public var name: String { "bert" }
     public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
     public var maximumPositions: Int? { positionCount }
@@ -79,7 +69,14 @@ public struct BertFamily: ModelFamily {
                 hasBias: true))
     }
 
-    public func reduced(by k: Int) throws -> BertFamily { try BertFamily(self, reducedBy: k) }
+    public func reduced(by k: Int) throws -> BertFamily {
+        var reduced = self
+        reduced.hiddenSize = try divide(hiddenSize, by: k, "hidden size")
+        reduced.headSize = try divide(headSize, by: k, "head size")
+        reduced.feedForwardSize = try divide(feedForwardSize, by: k, "feed-forward size")
+        return reduced
+    }
+
     public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
     public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
     public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }

@@ -76,7 +76,7 @@ public struct BoundaryDescription: Sendable {
     ) throws {
         let last = family.plannerLayers[layer - 1].steps.last!.activation!.stack
         stack = last
-        let side = try configuration.technique.sideDescription(family)
+        let side = try configuration.technique.side?.sideDescription(family)
         let readsEncoderOutput = last != family.stacks[0].kind
         var parts: [StatePart] = []
         for (isEncoderOutput, stack) in readsEncoderOutput

@@ -5,7 +5,7 @@ import TensorCore
 /// feed-forward. Qwen2 differs in the biases of query, key and value.
 public struct LlamaFamily: ModelFamily {
     public let name: String
-    public let hiddenSize: Int
+    public private(set) var hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
     public let dropoutPlaces: DropoutPlaces
@@ -15,15 +15,15 @@ public struct LlamaFamily: ModelFamily {
     private let blockCount: Int
     private let headCount: Int
     private let keyValueHeadCount: Int
-    private let headSize: Int
-    private let feedForwardSize: Int
+    private var headSize: Int
+    private var feedForwardSize: Int
     private let epsilon: Float
     private let activation: ActivationFunction
     private let hasInputBias: Bool
     private let hasOutputBias: Bool
     private let hasFeedForwardBias: Bool
     private let isTied: Bool
-    private let frequencies: [Float]
+    private var frequencies: [Float]
 
     /// Decodes `config.json`; absent keys have Hugging Face's class defaults.
     init(_ files: ModelConfiguration) throws {
@@ -91,20 +91,6 @@ public struct LlamaFamily: ModelFamily {
         }
     }
 
-    private init(_ full: LlamaFamily, reducedBy k: Int) throws {
-        hiddenSize = try divide(full.hiddenSize, by: k, "hidden_size")
-        headSize = 2 * (try divide(full.headSize / 2, by: k, "pairs of a head's dimensions"))
-        feedForwardSize = try divide(full.feedForwardSize, by: k, "intermediate_size")
-        frequencies = stride(from: 0, to: full.frequencies.count, by: k).map { full.frequencies[$0] }
-        (name, vocabularySize, dropout) = (full.name, full.vocabularySize, full.dropout)
-        (generationTokens, maximumPositions) = (full.generationTokens, full.maximumPositions)
-        (blockCount, headCount, keyValueHeadCount) = (full.blockCount, full.headCount, full.keyValueHeadCount)
-        (epsilon, activation, isTied) = (full.epsilon, full.activation, full.isTied)
-        (hasInputBias, hasOutputBias) = (full.hasInputBias, full.hasOutputBias)
-        (hasFeedForwardBias, dropoutPlaces) = (full.hasFeedForwardBias, full.dropoutPlaces)
-        paddingID = full.paddingID
-    }
-
     public var stacks: [StackDescription] { [StackDescription(kind: .decoder, blockCount: blockCount)] }
     public var tokenEmbeddingName: String { "model.embed_tokens.weight" }
     public var optionalPrefix: String? { "model." }
@@ -115,7 +101,15 @@ public struct LlamaFamily: ModelFamily {
             classifier: ClassifierDescription(token: .last, hidden: nil, output: "score", hasBias: false))
     }
 
-    public func reduced(by k: Int) throws -> LlamaFamily { try LlamaFamily(self, reducedBy: k) }
+    public func reduced(by k: Int) throws -> LlamaFamily {
+        var reduced = self
+        reduced.hiddenSize = try divide(hiddenSize, by: k, "hidden_size")
+        reduced.headSize = 2 * (try divide(headSize / 2, by: k, "pairs of a head's dimensions"))
+        reduced.feedForwardSize = try divide(feedForwardSize, by: k, "intermediate_size")
+        reduced.frequencies = stride(from: 0, to: frequencies.count, by: k).map { frequencies[$0] }
+        return reduced
+    }
+
     public func finalNorm(_ stack: StackKind) -> NormDescription? { norm("model.norm") }
     public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
     public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { frequencies }

@@ -75,7 +75,7 @@ public final class StageModel {
         ) throws {
             let model = configuration.technique.source(frozen: frozen, trainable: trainable, family)
             backbone = withBackbone ? try BackboneSlice(family, steps: steps, source: model) : nil
-            side = try (configuration.technique as? ParallelAdapters).map {
+            side = try configuration.technique.side.map {
                 try SideNetwork(family, $0, steps: steps, source: trainable)
             }
             head =

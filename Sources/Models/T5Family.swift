@@ -3,7 +3,7 @@ import TensorCore
 
 /// T5 v1.0 and v1.1 (Raffel et al. 2020): encoder and decoder of pre-norm blocks with relative positions, no biases.
 public struct T5Family: ModelFamily {
-    public let hiddenSize: Int
+    public private(set) var hiddenSize: Int
     public let vocabularySize: Int
     public let dropout: Double
     public let dropoutPlaces: DropoutPlaces
@@ -11,8 +11,8 @@ public struct T5Family: ModelFamily {
     private let encoderBlockCount: Int
     private let decoderBlockCount: Int
     private let headCount: Int
-    private let headSize: Int
-    private let feedForwardSize: Int
+    private var headSize: Int
+    private var feedForwardSize: Int
     private let bucketCount: Int
     private let maximumDistance: Int
     private let epsilon: Float
@@ -52,17 +52,6 @@ public struct T5Family: ModelFamily {
             ? .geluTanh : ModelConfiguration.activation(isGated ? String(name.dropFirst(6)) : name)
     }
 
-    private init(_ full: T5Family, reducedBy k: Int) throws {
-        hiddenSize = try divide(full.hiddenSize, by: k, "d_model")
-        headSize = try divide(full.headSize, by: k, "d_kv")
-        feedForwardSize = try divide(full.feedForwardSize, by: k, "d_ff")
-        (vocabularySize, dropout, dropoutPlaces) = (full.vocabularySize, full.dropout, full.dropoutPlaces)
-        generationTokens = full.generationTokens
-        (encoderBlockCount, decoderBlockCount) = (full.encoderBlockCount, full.decoderBlockCount)
-        (headCount, bucketCount, maximumDistance) = (full.headCount, full.bucketCount, full.maximumDistance)
-        (epsilon, activation, isGated, isTied) = (full.epsilon, full.activation, full.isGated, full.isTied)
-    }
-
     public var name: String { "t5" }
     public var stacks: [StackDescription] {
         [
@@ -88,7 +77,13 @@ public struct T5Family: ModelFamily {
         )
     }
 
-    public func reduced(by k: Int) throws -> T5Family { try T5Family(self, reducedBy: k) }
+    public func reduced(by k: Int) throws -> T5Family {
+        var reduced = self
+        reduced.hiddenSize = try divide(hiddenSize, by: k, "d_model")
+        reduced.headSize = try divide(headSize, by: k, "d_kv")
+        reduced.feedForwardSize = try divide(feedForwardSize, by: k, "d_ff")
+        return reduced
+    }
 
     public func finalNorm(_ stack: StackKind) -> NormDescription? {
         norm("\(stack.rawValue).final_layer_norm")

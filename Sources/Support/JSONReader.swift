@@ -55,11 +55,14 @@ public struct JSONReader: Sendable {
     }
 
     /// One of the listed words.
-    public func choice(_ words: [String]) throws -> String {
-        guard let text = value.string, words.contains(text) else {
-            throw failure(expected: "one of " + words.map { "\"\($0)\"" }.joined(separator: ", "))
-        }
-        return text
+    ///
+    /// - Parameter suggestsNearest: whether an error names the nearest of them, which helps where a person wrote the word.
+    public func choice(_ words: [String], suggestsNearest: Bool = false) throws -> String {
+        if let text = value.string, words.contains(text) { return text }
+        let failure = failure(expected: "one of " + words.map { "\"\($0)\"" }.joined(separator: ", "))
+        guard suggestsNearest, let text = value.string, let nearest = Self.nearest(to: text, among: words)
+        else { throw failure }
+        throw Failure.configuration("\(failure.message). Did you mean \"\(nearest)\"?")
     }
 
     public func array() throws -> [JSONReader] {

@@ -9,7 +9,7 @@ enum BackboneVerification {
     static func compare(_ reference: ReferenceCase, _ comparisons: inout Comparisons) throws {
         let batches = try reference.batches()
         let file = try reference.open("backbone")
-        let model = try CaseModel(reference, reference.parallelAdapters(merge: .sum))
+        let model = try CaseModel(reference, ParallelAdapters(referenceCase: reference.entry))
         let head = model.model.head!
         for (i, batch) in batches.enumerated() {
             var activations: [(stack: StackKind, layer: Int, values: [Float])] = []

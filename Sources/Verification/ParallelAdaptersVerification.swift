@@ -12,10 +12,11 @@ struct ParallelAdaptersVerification {
     private let caches: [CachedActivations]
     private let training: TechniqueVerification
 
-    static func compare(_ reference: ReferenceCase, file name: String, _ comparisons: inout Comparisons)
-        throws
-    {
-        let verification = try Self(reference, name)
+    static func compare(
+        _ reference: ReferenceCase, _ technique: ParallelAdapters, file name: String,
+        _ comparisons: inout Comparisons
+    ) throws {
+        let verification = try Self(reference, technique, name)
         if verification.technique.merge == .sum { try verification.compareInitialization(&comparisons) }
         for variant in verification.training.variants {
             try verification.training.load(variant)
@@ -25,9 +26,9 @@ struct ParallelAdaptersVerification {
         }
     }
 
-    private init(_ reference: ReferenceCase, _ name: String) throws {
-        let technique = try reference.parallelAdapters(
-            merge: name.hasSuffix(ReferenceCase.sideOnlySuffix) ? .sideOnly : .sum)
+    private init(_ reference: ReferenceCase, _ technique: ParallelAdapters, _ name: String) throws {
+        var technique = technique
+        if name.hasSuffix(ReferenceCase.sideOnlySuffix) { technique.merge = .sideOnly }
         let model = try CaseModel(reference, technique)
         let batches = try reference.batches()
         let caches = batches.map { CachedActivations(model, $0.packed) }

@@ -40,31 +40,6 @@ struct ReferenceCase {
         listedFiles.map(Self.stem).filter { $0 == technique || $0 == technique + Self.sideOnlySuffix }
     }
 
-    /// The Parallel Adapters of the case.
-    func parallelAdapters(merge: ParallelAdapters.Merge) throws -> ParallelAdapters {
-        let k = try entry.required(ParallelAdapters.kind).object().required("k").integer(in: 1...1024)
-        return ParallelAdapters(reductionFactor: k, merge: merge)
-    }
-
-    /// A technique with the settings of the case.
-    func technique(_ kind: String) throws -> any TuningTechnique {
-        switch kind {
-        case FullTuning.kind: return FullTuning()
-        case LowRankAdaptation.kind:
-            let settings = try entry.required(kind).object()
-            return LowRankAdaptation(
-                rank: try settings.required("r").integer(in: 1...1024),
-                alpha: try settings.required("alpha").number(),
-                dropout: try settings.required("dropout").number(in: 0...0.99),
-                targets: try settings.required("target_modules").array().map { try $0.string() })
-        case BottleneckAdapters.kind:
-            let settings = try entry.required(kind).object()
-            return BottleneckAdapters(
-                reductionFactor: try settings.required("reduction_factor").integer(in: 1...1024))
-        default: return try parallelAdapters(merge: .sum)
-        }
-    }
-
     /// Opens a file of the case and counts its tensors.
     func open(_ stem: String) throws -> SafetensorsFile {
         let listed = try entry.required("files").object().required(stem + ".safetensors").object()

@@ -12,11 +12,6 @@ import Support
 /// A path is a case's directory (`manifest.json` beside it), a tokenizer's directory (`tokenizers/NAME` under the
 /// manifest), the tables' directory, or the directory of the manifest for everything that it lists.
 package struct ReferenceVerifier {
-    /// The techniques whose vectors this build can check.
-    package static let supportedTechniques = [
-        FullTuning.kind, LowRankAdaptation.kind, BottleneckAdapters.kind, ParallelAdapters.kind,
-    ]
-
     private let paths: [String]
     private let techniques: [String]?
 
@@ -71,18 +66,18 @@ package struct ReferenceVerifier {
             try BackboneVerification.compareTokenIDs(reference, &$0)
         }
         rows += Comparisons.rows(name, "backbone") { try BackboneVerification.compare(reference, &$0) }
-        for technique in listed where techniques?.contains(technique) ?? true {
-            guard Self.supportedTechniques.contains(technique) else {
-                rows.append(
-                    .failed(name, technique, "this build cannot check the technique \"\(technique)\""))
+        for kind in listed where techniques?.contains(kind) ?? true {
+            guard let type = TuningTechniques.named(kind) else {
+                rows.append(.failed(name, kind, "this build cannot check the technique \"\(kind)\""))
                 continue
             }
-            for file in reference.files(of: technique) {
+            for file in reference.files(of: kind) {
                 rows += Comparisons.rows(name, file) {
-                    if technique == ParallelAdapters.kind {
-                        try ParallelAdaptersVerification.compare(reference, file: file, &$0)
+                    let technique = try type.init(referenceCase: reference.entry)
+                    if let side = technique.side {
+                        try ParallelAdaptersVerification.compare(reference, side, file: file, &$0)
                     } else {
-                        try TechniqueVerification.compare(reference, file: file, &$0)
+                        try TechniqueVerification.compare(reference, technique, file: file, &$0)
                     }
                 }
             }

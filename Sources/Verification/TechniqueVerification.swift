@@ -16,10 +16,11 @@ struct TechniqueVerification {
     private let optimizer: ReferenceOptimizer
 
     /// Compares a technique that trains inside the backbone.
-    static func compare(_ reference: ReferenceCase, file name: String, _ comparisons: inout Comparisons)
-        throws
-    {
-        let model = try CaseModel(reference, reference.technique(name))
+    static func compare(
+        _ reference: ReferenceCase, _ technique: any TuningTechnique, file name: String,
+        _ comparisons: inout Comparisons
+    ) throws {
+        let model = try CaseModel(reference, technique)
         let batches = try reference.batches()
         let verification = try Self(
             reference, try reference.open(name), model, batches,
@@ -155,7 +156,8 @@ struct TechniqueVerification {
         return family.stacks.contains { stack in
             (0..<stack.blockCount).contains { index in
                 family.block(stack.kind, index).attentions.contains {
-                    $0.positions != .rotary && (name == "side.\($0.key).bias" || name == "\($0.key).bias")
+                    $0.positions != .rotary
+                        && (name == "\(SideNetwork.prefix)\($0.key).bias" || name == "\($0.key).bias")
                 }
             }
         }

@@ -50,6 +50,20 @@ import Testing
         #expect(text.hasPrefix("f.json:2: unknown key \"training.epohcs\". Did you mean \"epochs\"?"))
     }
 
+    @Test func wordsAreOneOfThoseListed() throws {
+        let words = ["pruned", "random"]
+        let reader = try JSONReader(parse("\"prunde\""), file: "f.json", path: "start")
+        let known = #"f.json:1: start: expected one of "pruned", "random", found the string "prunde""#
+        #expect(message { _ = try reader.choice(words) } == known)
+        #expect(
+            message { _ = try reader.choice(words, suggestsNearest: true) }
+                == known + #". Did you mean "pruned"?"#)
+        let far = try JSONReader(parse("\"drawn\""), file: "f.json")
+        #expect(
+            message { _ = try far.choice(words, suggestsNearest: true) }.hasSuffix(#"the string "drawn""#))
+        #expect(try JSONReader(parse("\"random\""), file: "f.json").choice(words) == "random")
+    }
+
     @Test func wrongTypesNamePathAndFinding() throws {
         let object = try JSONReader(parse("{\"a\": {\"b\": \"x\"}}"), file: "f.json").object()
         let inner = try object.required("a").object()

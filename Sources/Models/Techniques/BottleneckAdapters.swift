@@ -16,9 +16,12 @@ public struct BottleneckAdapters: TuningTechnique, Equatable {
         InstallingSource(
             parameters: frozen,
             behind: { name, size in
-                try Bottleneck(name, size: size, width: max(1, size / reductionFactor), trainable)
+                try Bottleneck(name, size: size, width: width(for: size), trainable)
             })
     }
+
+    /// The width of a bottleneck on results of a size.
+    private func width(for size: Int) -> Int { max(1, size / reductionFactor) }
 
     public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
         guard declaration.name.contains("_adapter.") else { return nil }
@@ -34,6 +37,44 @@ public struct BottleneckAdapters: TuningTechnique, Equatable {
                 "technique.reduction_factor: expected at most \(family.hiddenSize), the model's hidden size, found "
                     + "\(reductionFactor)")
         }
+    }
+}
+
+// In an experiment, an adapter's directory, a simulation and the reference vectors.
+extension BottleneckAdapters {
+    public static var standard: Self { Self() }
+
+    public var settings: [(key: String, value: JSONValue)] {
+        [("reduction_factor", JSONValue(reductionFactor))]
+    }
+
+    public mutating func read(_ object: JSONObjectReader) throws {
+        if let value = object.optional("reduction_factor") {
+            reductionFactor = try value.integer(in: 1...1 << 20)
+        }
+    }
+
+    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+        [("peft_type", "BOTTLENECK_ADAPTERS")]
+    }
+
+    public func page(_ family: any ModelFamily) -> TechniquePage {
+        TechniquePage(
+            title: "Adapters",
+            tensors: """
+                `attn_adapter` and `ffn_adapter` of every block (Houlsby's bottlenecks, reduction factor
+                  \(reductionFactor)), and the task's head.
+                """,
+            use: "They need the same model to run:")
+    }
+
+    public func trainedParts(of family: any ModelFamily) -> TrainedParts {
+        .bottlenecks(width: width(for: family.hiddenSize))
+    }
+
+    public init(referenceCase entry: JSONObjectReader) throws {
+        let settings = try entry.required(Self.kind).object()
+        self.init(reductionFactor: try settings.required("reduction_factor").integer(in: 1...1024))
     }
 }
 

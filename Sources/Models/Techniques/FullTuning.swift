@@ -1,3 +1,4 @@
+import Support
 import TensorCore
 
 /// Trains every parameter of the model.
@@ -10,6 +11,8 @@ public struct FullTuning: TuningTechnique {
     static let embeddingGroup = "embedding"
 
     public init() {}
+
+    public var isWholeModel: Bool { true }
 
     public func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
@@ -26,4 +29,31 @@ public struct FullTuning: TuningTechnique {
                 name, shape, sharingGroup: name == embeddingName ? FullTuning.embeddingGroup : sharingGroup)
         }
     }
+}
+
+// In an experiment, an adapter's directory, a simulation and the reference vectors.
+extension FullTuning {
+    public static var standard: Self { Self() }
+    public var settings: [(key: String, value: JSONValue)] { [] }
+    public mutating func read(_ object: JSONObjectReader) {}
+
+    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+        [("peft_type", "FULL")]
+    }
+
+    public func page(_ family: any ModelFamily) -> TechniquePage {
+        TechniquePage(
+            title: "A fine-tuned model",
+            tensors:
+                "every tensor of the model, under the checkpoint's names; `model.safetensors` links to it.",
+            use: """
+                The directory is a model of its own, with configuration and tokenizer: `model.path` of another experiment, or
+                `from_pretrained` of Hugging Face's class in `config.json`. That class reads a classifier's input from the first
+                token: a model trained with `pooling` `mean` or `pair` needs its mean taken outside. Here:
+                """)
+    }
+
+    public func trainedParts(of family: any ModelFamily) -> TrainedParts { .all }
+
+    public init(referenceCase entry: JSONObjectReader) {}
 }

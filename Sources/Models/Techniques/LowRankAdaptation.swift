@@ -66,6 +66,78 @@ public struct LowRankAdaptation: TuningTechnique, Equatable {
     }
 }
 
+// In an experiment, an adapter's directory, a simulation and the reference vectors. The directory has the names and keys of
+// Hugging Face's PEFT, which can load it.
+extension LowRankAdaptation {
+    public static var standard: Self { Self() }
+
+    public var settings: [(key: String, value: JSONValue)] {
+        [
+            ("rank", JSONValue(rank)), ("alpha", JSONValue(alpha)), ("dropout", JSONValue(dropout)),
+            ("targets", targets.map { .array($0.map(JSONValue.string)) } ?? .null),
+        ]
+    }
+
+    public mutating func read(_ object: JSONObjectReader) throws {
+        if let value = object.optional("rank") { rank = try value.integer(in: 1...1 << 16) }
+        if let value = object.optional("alpha") { alpha = try value.number(in: 1e-6...1e6) }
+        if let value = object.optional("dropout") { dropout = try value.number(in: 0...0.99) }
+        if let value = object.optional("targets") {
+            let names = try value.array().map { try $0.string() }
+            guard !names.isEmpty else { throw value.failure(expected: "at least one name, or null") }
+            targets = names
+        }
+    }
+
+    public func storedName(of name: String) -> String { "base_model.model." + name }
+
+    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+        let isWriter = head == .languageModel
+        let saved = family.head.classifier.output.split(separator: ".")[0]
+        return [
+            ("peft_type", "LORA"),
+            ("task_type", isWriter ? (family.stacks.count > 1 ? "SEQ_2_SEQ_LM" : "CAUSAL_LM") : "SEQ_CLS"),
+            ("r", JSONValue(rank)), ("lora_alpha", JSONValue(alpha)), ("lora_dropout", JSONValue(dropout)),
+            ("bias", "none"), ("fan_in_fan_out", false), ("inference_mode", true),
+            ("target_modules", .array(targets(family).map(JSONValue.string))),
+            ("modules_to_save", isWriter ? .null : [.string(String(saved))]),
+        ]
+    }
+
+    public func page(_ family: any ModelFamily) -> TechniquePage {
+        let targets = targets(family).map { "`\($0)`" }.joined(separator: ", ")
+        return TechniquePage(
+            title: "LoRA",
+            tensors: """
+                `lora_A` and `lora_B` of rank \(rank) for \(targets) of every
+                  attention, under PEFT's names, and the task's head.
+                """,
+            use: """
+                The directory is PEFT's: `PeftModel.from_pretrained(model, THIS_DIRECTORY)` loads it onto the same model (PEFT
+                says that it ignores the keys of `adapter_config.json` that are pac-mpi's). The classifier reads the tokens that
+                `pooling` names: only with `cls` is that what Hugging Face's classes do. Here:
+                """)
+    }
+
+    public func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
+        guard targets == nil else {
+            throw Failure.configuration(
+                "technique.targets: expected null, query and value, as a simulation has no formulas for others"
+            )
+        }
+        return .lowRank(rank: rank, hasDropout: dropout > 0)
+    }
+
+    public init(referenceCase entry: JSONObjectReader) throws {
+        let settings = try entry.required(Self.kind).object()
+        self.init(
+            rank: try settings.required("r").integer(in: 1...1024),
+            alpha: try settings.required("alpha").number(),
+            dropout: try settings.required("dropout").number(in: 0...0.99),
+            targets: try settings.required("target_modules").array().map { try $0.string() })
+    }
+}
+
 /// s (drop(x) Aᵀ) Bᵀ. Kept for backward: what A reads, and the [n, rank] between A and B.
 private struct LowRankBranch: Branch {
     private let name: String

@@ -45,13 +45,16 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
         self.merge = merge
     }
 
-    public var gradientLane: LaneKind { .side }
+    public var side: ParallelAdapters? { self }
 
     public func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource { frozen }
 
-    public func sideDescription(_ family: any ModelFamily) throws -> SideDescription? {
+    /// The sizes of the network beside a model.
+    ///
+    /// - Throws: when k does not divide the model's hidden size.
+    public func sideDescription(_ family: any ModelFamily) throws -> SideDescription {
         SideDescription(
             hiddenSize: try divide(family.hiddenSize, by: reductionFactor, "hidden size"),
             stacks: adapter == .transformer ? family.stacks.map(\.kind) : [family.lastStack.kind])
@@ -62,9 +65,11 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
     public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
         let name = declaration.name
         let isAdapter = name.contains(".adapter.")
-        guard name.hasPrefix("side."), isAdapter || initialization == .random else { return nil }
+        guard name.hasPrefix(SideNetwork.prefix), isAdapter || initialization == .random else { return nil }
         let isMatrix = declaration.shape.count == 2
-        if !isMatrix || name == "side.up.weight" || (isAdapter && name.hasSuffix(".up.weight")) {
+        if !isMatrix || name == SideNetwork.prefix + "up.weight"
+            || (isAdapter && name.hasSuffix(".up.weight"))
+        {
             let isNorm = !isMatrix && !name.hasSuffix(".bias") && !name.contains(".gate.")
             return [Float](repeating: isNorm ? 1 : 0, count: declaration.count)
         }
@@ -81,6 +86,78 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
         if adapter == .transformer {
             let _: any ModelFamily = try family.reduced(by: reductionFactor)
         }
+    }
+
+    /// - Throws: when a side network that begins with zeros is all that a comparison reads.
+    public func check(_ head: HeadKind, _ pooling: Pooling) throws {
+        if merge == .sideOnly, initialization == .random, pooling == .pair, head != .languageModel {
+            throw Failure.configuration(
+                "task.pooling: expected \"cls\" or \"mean\" for a side network that is drawn and read alone: it begins "
+                    + "with zeros, and a comparison of zeros learns nothing, found \"pair\"")
+        }
+    }
+}
+
+// In an experiment, an adapter's directory, a simulation and the reference vectors.
+extension ParallelAdapters {
+    public static var standard: Self { Self() }
+
+    public var settings: [(key: String, value: JSONValue)] {
+        [
+            ("reduction_factor", JSONValue(reductionFactor)), ("adapter", .string(adapter.rawValue)),
+            ("initialization", .string(initialization.rawValue)), ("merge", .string(merge.rawValue)),
+        ]
+    }
+
+    public mutating func read(_ object: JSONObjectReader) throws {
+        if let value = object.optional("reduction_factor") {
+            reductionFactor = try value.integer(in: 1...1 << 20)
+        }
+        if let value = object.optional("adapter") {
+            adapter = Adapter(rawValue: try value.choice(Adapter.allCases.map(\.rawValue)))!
+        }
+        if let value = object.optional("initialization") {
+            initialization = Initialization(
+                rawValue: try value.choice(Initialization.allCases.map(\.rawValue)))!
+        }
+        if let value = object.optional("merge") {
+            merge = Merge(rawValue: try value.choice(Merge.allCases.map(\.rawValue)))!
+        }
+    }
+
+    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+        [
+            ("peft_type", "PARALLEL_ADAPTERS"), ("reduction_factor", JSONValue(reductionFactor)),
+            ("adapter", .string(adapter.rawValue)), ("merge", .string(merge.rawValue)),
+            ("gate_temperature", JSONValue(SideNetwork.gateTemperature)),
+        ]
+    }
+
+    public func page(_ family: any ModelFamily) -> TechniquePage {
+        TechniquePage(
+            title: "Parallel Adapters",
+            tensors: """
+                the side network (`\(SideNetwork.prefix)*`, reduction factor \(reductionFactor), named after the
+                  backbone tensors that it stands beside) and the task's head.
+                """,
+            use: """
+                A side network runs beside its backbone. **It cannot be merged into the model's weights**, and it needs the
+                same model to run:
+                """)
+    }
+
+    public func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
+        guard adapter == .transformer else {
+            throw Failure.configuration(
+                "technique.adapter: expected \"transformer\", as a simulation has no formulas for others, found "
+                    + "\"\(adapter.rawValue)\"")
+        }
+        return .sideNetwork(try family.reduced(by: reductionFactor))
+    }
+
+    public init(referenceCase entry: JSONObjectReader) throws {
+        let settings = try entry.required(Self.kind).object()
+        self.init(reductionFactor: try settings.required("k").integer(in: 1...1024))
     }
 }
 

@@ -55,7 +55,7 @@ public struct SideInitialization {
         _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep], residual: [Int],
         from source: Source
     ) throws {
-        let side = try technique.sideDescription(family)!
+        let side = try technique.sideDescription(family)
         let (d, r) = (family.hiddenSize, side.hiddenSize)
         precondition(residual.count == r && source.residual.count == r)
         var selection = [Float](repeating: 0, count: r * d)
@@ -103,7 +103,7 @@ public struct SideInitialization {
     }
 
     private mutating func append(_ name: String, _ tensor: [Float]) {
-        values.append(("side." + name, tensor))
+        values.append((SideNetwork.prefix + name, tensor))
     }
 
     private mutating func appendDown(_ name: String, _ selection: [Float], _ r: Int) {

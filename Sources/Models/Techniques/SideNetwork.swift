@@ -9,7 +9,10 @@ import TensorCore
 ///
 /// - Source: eq. (1) of the paper; the gates and T = 0.1 are Ladder Side-Tuning's.
 public final class SideNetwork {
-    private static let gateTemperature: Float = 0.1
+    /// T.
+    static let gateTemperature = 0.1
+    /// Begins the names of its parameters, which go on as those of the backbone that they stand beside.
+    package static let prefix = "side."
 
     /// The stacks that it runs beside, in order.
     public let stacks: [StackKind]
@@ -28,10 +31,10 @@ public final class SideNetwork {
         _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep],
         source: any ParameterSource
     ) throws {
-        let description = try technique.sideDescription(family)!
+        let description = try technique.sideDescription(family)
         stacks = description.stacks
         merge = technique.merge
-        let side = PrefixedSource(source, prefix: "side.")
+        let side = PrefixedSource(source, prefix: Self.prefix)
         let (d, r) = (family.hiddenSize, description.hiddenSize)
         var downs: [LayerStep: Dense] = [:]
         var gates: [LayerStep: Tensor] = [:]
@@ -118,7 +121,8 @@ public final class SideNetwork {
     /// u: what a block's side layer reads, the side stream mixed with the down-projected activation.
     public func blockInput(_ lane: Lane, _ step: LayerStep, activation b: Tensor) -> Tensor {
         gateMix(
-            alpha: gates[step]!, temperature: Self.gateTemperature, lane.hidden, downProjections[step]!(b))
+            alpha: gates[step]!, temperature: Float(Self.gateTemperature), lane.hidden,
+            downProjections[step]!(b))
     }
 
     /// The side stack's result s: after its final norm.

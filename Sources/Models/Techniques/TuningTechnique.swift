@@ -1,42 +1,109 @@
 import Support
 import TensorCore
 
-/// A way to fine-tune: what of a model is trained, and where it attaches.
+/// A way to fine-tune: what of a model is trained, where it attaches, and how it appears outside: in an experiment, in the
+/// directory of a saved adapter, in a simulation and among the reference vectors.
 ///
 /// A technique installs itself on the layers of a backbone while they are built, through the source of their parameters:
 /// it decides which parameters are trained, and may attach a small network (`Branch`) to a layer. No layer knows which
 /// technique it serves. Parallel Adapters attach nothing: they run beside the backbone.
+///
+/// A technique is one file with all of this, and one line in `TuningTechniques.all`.
 public protocol TuningTechnique: Sendable {
-    /// The name in an experiment: "full", "lora", "adapters", "parallel_adapters".
-    static var kind: String { get }
-    /// Along which lane gradients flow back through the layers. The other lane is never differentiated.
-    var gradientLane: LaneKind { get }
+    // MARK: In a model
+
     /// A dropout of the technique's own, beside the model's.
     var ownDropout: Double { get }
+    /// The network that is trained beside the frozen backbone, on activations that may come from a cache; nil for techniques
+    /// that train inside the backbone.
+    var side: ParallelAdapters? { get }
     /// The source that a backbone's layers and the head's frozen parts are built from.
     func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource
-    /// The network beside the backbone; nil for techniques that train inside it.
-    ///
-    /// - Throws: when its sizes do not fit the model.
-    func sideDescription(_ family: any ModelFamily) throws -> SideDescription?
     /// The start of a parameter that the technique adds; nil for those that start from the checkpoint.
     func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]?
     /// Checks that the technique finds in a model what it attaches to.
     func check(_ family: any ModelFamily) throws
+    /// Checks that a task's head can learn from what it reads at the start.
+    func check(_ head: HeadKind, _ pooling: Pooling) throws
+
+    // MARK: In an experiment
+
+    /// The name in an experiment, as "lora".
+    static var kind: String { get }
+    /// The technique where an experiment gives its kind and no settings.
+    static var standard: Self { get }
+    /// Every setting as an experiment writes it, in order. These are the keys that the kind has.
+    var settings: [(key: String, value: JSONValue)] { get }
+    /// Takes over the settings that are there; the others stay.
+    ///
+    /// - Throws: when a value has the wrong type or is out of range.
+    mutating func read(_ object: JSONObjectReader) throws
+
+    // MARK: In an adapter's directory
+
+    /// Whether what is trained is a model of its own, which other programs can load without another.
+    var isWholeModel: Bool { get }
+    /// The name under which an adapter's file holds a parameter.
+    func storedName(of name: String) -> String
+    /// What tells Hugging Face's PEFT, and other readers of `adapter_config.json`, which technique this is.
+    func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)]
+    /// What the page beside a saved adapter says of the technique.
+    func page(_ family: any ModelFamily) -> TechniquePage
+
+    // MARK: In a simulation
+
+    /// What is trained, with the sizes that matter.
+    ///
+    /// - Throws: a configuration failure for settings that a simulation has no formulas for.
+    func trainedParts(of family: any ModelFamily) throws -> TrainedParts
+
+    // MARK: Among the reference vectors
+
+    /// The technique with the settings of a reference case.
+    ///
+    /// - Parameter entry: the case's object in the manifest.
+    init(referenceCase entry: JSONObjectReader) throws
 }
 
 extension TuningTechnique {
     public var kind: String { Self.kind }
-    public var gradientLane: LaneKind { .backbone }
     public var ownDropout: Double { 0 }
-    public func sideDescription(_ family: any ModelFamily) throws -> SideDescription? { nil }
+    public var side: ParallelAdapters? { nil }
+    public var isWholeModel: Bool { false }
     public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? { nil }
     public func check(_ family: any ModelFamily) throws {}
+    public func check(_ head: HeadKind, _ pooling: Pooling) throws {}
+    public func storedName(of name: String) -> String { name }
+
+    /// Along which lane gradients flow back through the layers. The other lane is never differentiated.
+    public var gradientLane: LaneKind { side == nil ? .backbone : .side }
     /// Whether the backbone's activations are invariants of a sample, which is what a cache needs: only where nothing in
     /// the backbone is trained.
-    public var isCacheable: Bool { gradientLane == .side }
+    public var isCacheable: Bool { side != nil }
+}
+
+/// What the page beside a saved adapter says of its technique, in Markdown.
+public struct TechniquePage: Sendable, Equatable {
+    /// The technique's name, as a heading begins with it.
+    public let title: String
+    /// What the file of tensors holds: an item of a list, whose later lines are indented.
+    public let tensors: String
+    /// What the directory is good for; the commands that use it follow.
+    public let use: String
+}
+
+/// What a technique trains of a model, for whoever reckons with sizes and builds nothing.
+public enum TrainedParts: Sendable {
+    /// Every parameter of the model.
+    case all
+    /// Bottlenecks of this width behind the self-attention and the feed-forward of every block.
+    case bottlenecks(width: Int)
+    /// Low-rank matrices beside query and value of every attention, which a dropout of their own may precede.
+    case lowRank(rank: Int, hasDropout: Bool)
+    /// A network of narrower blocks beside the frozen model: those of the reduced family.
+    case sideNetwork(any ModelFamily)
 }
 
 /// A small trained network that a technique attaches to a layer.

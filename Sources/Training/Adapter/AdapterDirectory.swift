@@ -29,7 +29,7 @@ package struct AdapterDirectory {
     /// - Throws: when the adapter was not made by this program, or belongs to another task kind.
     package func apply(to experiment: inout Experiment) throws {
         _ = try configuration.required("format_version").integer(in: 2...2)
-        experiment.technique = try readTechnique(configuration.required("technique"))
+        experiment.technique = try TuningTechniques.read(configuration.required("technique"))
         experiment.cache.isEnabled = experiment.cache.isEnabled && experiment.technique.isCacheable
         let kind = try configuration.required("task_kind")
         guard try kind.string() == experiment.task.kind.rawValue else {
@@ -62,7 +62,7 @@ package struct AdapterDirectory {
         guard try hash.string() == modelFingerprint else {
             throw hash.failure(expected: "\"\(modelFingerprint)\", the hash of the experiment's model")
         }
-        let technique = try readTechnique(configuration.required("technique"))
+        let technique = try TuningTechniques.read(configuration.required("technique"))
         let file = try SafetensorsFile(path + "/" + Self.tensorFile)
         for declaration in model.parameters.declarations {
             let name = technique.storedName(of: declaration.name)
@@ -76,12 +76,5 @@ package struct AdapterDirectory {
             }
             model.parameters.set(declaration.name, try file.floats(name))
         }
-    }
-}
-
-extension TuningTechnique {
-    /// The name under which an adapter file holds a parameter: under LoRA, PEFT's.
-    func storedName(of name: String) -> String {
-        self is LowRankAdaptation ? "base_model.model." + name : name
     }
 }

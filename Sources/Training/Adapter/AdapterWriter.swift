@@ -6,8 +6,6 @@ import TextData
 
 /// Saves what was trained: the tensors, piece by piece, then `adapter_config.json` and a page that says what they are. Each
 /// file is replaced as a whole. For rank 0 alone.
-///
-/// Under LoRA the names and keys are those of Hugging Face's PEFT, which can load the directory.
 final class AdapterWriter {
     private let path: String
     private let experiment: Experiment
@@ -49,7 +47,7 @@ final class AdapterWriter {
             configuration.text(indented: true) + "\n", to: path + "/" + AdapterDirectory.configurationFile)
         try writeFileAtomically(
             AdapterPage(experiment, model, parameterCount: parameterCount).text, to: path + "/README.md")
-        if experiment.technique is FullTuning,
+        if experiment.technique.isWholeModel,
             fileExists(experiment.model.path + "/config.json")
         {
             try ModelExport(from: experiment.model.path, model.family, task).write(
@@ -63,7 +61,7 @@ final class AdapterWriter {
                 task.specification.labels.map { .array($0.map(JSONValue.string)) } ?? .null
             }
         return .dictionary(
-            peftKeys + [
+            experiment.technique.peftKeys(model.family, model.configuration.head) + [
                 ("format_version", 2), ("technique", experiment.technique.json),
                 ("base_model_name_or_path", .string(experiment.model.path)),
                 ("model_hash", .string(model.files.fingerprint)),
@@ -76,37 +74,5 @@ final class AdapterWriter {
                 ("maximum_generation_length", JSONValue(maximumGenerationLength)),
                 ("trainable_parameters", JSONValue(parameterCount)),
             ])
-    }
-
-    /// What tells PEFT, and other readers, which technique this is.
-    private var peftKeys: [(String, JSONValue)] {
-        let family = model.family
-        switch experiment.technique {
-        case let technique as ParallelAdapters:
-            return [
-                ("peft_type", "PARALLEL_ADAPTERS"),
-                ("reduction_factor", JSONValue(technique.reductionFactor)),
-                ("adapter", .string(technique.adapter.rawValue)),
-                ("merge", .string(technique.merge.rawValue)), ("gate_temperature", 0.1),
-            ]
-        case let technique as LowRankAdaptation:
-            let isWriter = model.configuration.head == .languageModel
-            let saved = family.head.classifier.output.split(separator: ".")[0]
-            return [
-                ("peft_type", "LORA"),
-                (
-                    "task_type",
-                    isWriter
-                        ? (family.stacks.count > 1 ? "SEQ_2_SEQ_LM" : "CAUSAL_LM") : "SEQ_CLS"
-                ),
-                ("r", JSONValue(technique.rank)), ("lora_alpha", JSONValue(technique.alpha)),
-                ("lora_dropout", JSONValue(technique.dropout)), ("bias", "none"), ("fan_in_fan_out", false),
-                ("inference_mode", true),
-                ("target_modules", .array(technique.targets(family).map(JSONValue.string))),
-                ("modules_to_save", isWriter ? .null : [.string(String(saved))]),
-            ]
-        case is BottleneckAdapters: return [("peft_type", "BOTTLENECK_ADAPTERS")]
-        default: return [("peft_type", "FULL")]
-        }
     }
 }

@@ -62,14 +62,7 @@ package final class ModelFiles {
             family, configuration.head, pooling: configuration.pooling, model: declaring, frozen: declaring,
             trainable: DeclaringSource())
         try configuration.technique.check(family)
-        if let technique = configuration.technique as? ParallelAdapters, technique.merge == .sideOnly,
-            technique.initialization == .random, configuration.pooling == .pair,
-            configuration.head != .languageModel
-        {
-            throw Failure.configuration(
-                "task.pooling: expected \"cls\" or \"mean\" for a side network that is drawn and read alone: it begins "
-                    + "with zeros, and a comparison of zeros learns nothing, found \"pair\"")
-        }
+        try configuration.technique.check(configuration.head, configuration.pooling)
         _ = try StageModel.declarations(family, configuration, steps: steps)
         guard let source = try frozenSource(Ledger()) as? CheckpointSource else { return }
         for declaration in declaring.declarations { try source.check(declaration.name, declaration.shape) }

@@ -19,7 +19,7 @@ struct ParameterStart {
         self.model = model
         self.seed = UInt64(seed)
         let family = model.family
-        guard let technique = model.configuration.technique as? ParallelAdapters,
+        guard let technique = model.configuration.technique.side,
             technique.initialization == .pruned
         else {
             residual = []
@@ -33,7 +33,7 @@ struct ParameterStart {
             let embedding = try model.files.frozenSource(Ledger()).parameter(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(
-                embedding, keeping: try technique.sideDescription(family)!.hiddenSize)
+                embedding, keeping: try technique.sideDescription(family).hiddenSize)
             var writer = ByteWriter()
             writer.write(channels)
             return writer.bytes
@@ -59,11 +59,11 @@ struct ParameterStart {
                 stage.parameters.set(declaration.name, tensor.values)
             }
         }
-        if let cached = model.files.cached, let technique = technique as? ParallelAdapters {
+        if let cached = model.files.cached, let technique = technique.side {
             guard technique.initialization == .pruned else { return }
             let pruned = try cached.sideInitialization(stage.family, technique, steps: stage.steps)
             for (name, values) in pruned.values { stage.parameters.set(name, values) }
-        } else if !residual.isEmpty, let technique = technique as? ParallelAdapters {
+        } else if !residual.isEmpty, let technique = technique.side {
             let pruned = try SideInitialization(
                 stage.family, technique, steps: stage.steps, residual: residual, backbone: stored)
             for (name, values) in pruned.values { stage.parameters.set(name, values) }
@@ -72,7 +72,7 @@ struct ParameterStart {
 
     /// What the kept parts of a pruned side network weigh, as tensors for later runs; empty where it is drawn. Not collective.
     func rankings(_ steps: [LayerStep]) throws -> CachedTensors.Tensors {
-        guard !residual.isEmpty, let technique = model.configuration.technique as? ParallelAdapters else {
+        guard !residual.isEmpty, let technique = model.configuration.technique.side else {
             return []
         }
         let (family, stored) = (model.family, try model.files.frozenSource(Ledger()))

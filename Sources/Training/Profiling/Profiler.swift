@@ -198,9 +198,9 @@ package struct Profiler: Sendable {
 
     /// Bytes of a sample of mean length that the cache keeps of a layer.
     private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
-        guard let technique = model.technique as? ParallelAdapters else { return 0 }
+        guard let technique = model.technique.side else { return 0 }
         let shape = CacheShape(
-            family, sideStacks: try technique.sideDescription(family)!.stacks, steps: layer.steps)
+            family, sideStacks: try technique.sideDescription(family).stacks, steps: layer.steps)
         return shape.stacks.reduce(0) { sum, stack in
             let tokens = stack.stack == family.stacks[0].kind ? mean.source : mean.target
             return sum + tokens * Double(shape.rowCount(stack) * MemoryLayout<Float>.stride)

@@ -245,7 +245,7 @@ final class CachedRun {
                 modelHash: model.files.fingerprint, residual: start.residual,
                 reductionFactor: technique.reductionFactor,
                 frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
-                sideInitial: named.filter { $0.name.hasPrefix("side.") },
+                sideInitial: named.filter { $0.name.hasPrefix(SideNetwork.prefix) },
                 rankings: try start.rankings(model.allSteps),
                 classifier: try named.filter {
                     try model.files.storedValues($0.name, $0.shape) != nil

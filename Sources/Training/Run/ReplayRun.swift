@@ -43,9 +43,9 @@ package final class ReplayRun {
             experiment.cache.keep = false
         }
         self.session = session
-        guard let technique = session.experiment.technique as? ParallelAdapters else {
+        guard let technique = session.experiment.technique.side else {
             throw Failure.configuration(
-                "technique.kind: expected \"parallel_adapters\", the one technique that trains from a cache, found "
+                "technique.kind: expected \"\(ParallelAdapters.kind)\", the one technique that trains from a cache, found "
                     + "\"\(session.experiment.technique.kind)\""
             ).shared
         }

@@ -210,14 +210,14 @@ final class RunContext {
 extension Session {
     /// What a cache of this session holds; nil for a technique that trains from none.
     func cacheContents() throws -> CacheContents? {
-        guard let technique = experiment.technique as? ParallelAdapters else { return nil }
+        guard let technique = experiment.technique.side else { return nil }
         return CacheContents(
             CacheIdentity(
                 modelHash: model.files.fingerprint, tokenizerHash: data.tokenizerFingerprint,
                 dataHash: data.fingerprint, family: model.family.name,
                 maximumSequenceLength: experiment.task.maximumSequenceLength,
                 precision: experiment.cache.precision),
-            model.family, sideStacks: try technique.sideDescription(model.family)!.stacks,
+            model.family, sideStacks: try technique.sideDescription(model.family).stacks,
             samples: data.splits, readsValidation: !data.validatesByWriting)
     }
 }

@@ -62,7 +62,7 @@ package final class Trainer {
             return Summary(directory: run.directory, metrics: nil, seconds: run.reporter.seconds)
         }
         let metrics: Metrics?
-        if let cache = run.cache, let technique = run.session.experiment.technique as? ParallelAdapters {
+        if let cache = run.cache, let technique = run.session.experiment.technique.side {
             let cached = try CachedRun(run, technique, cache.contents, cache.extent)
             cachedRun = cached
             metrics = try cached.train()

@@ -9,13 +9,11 @@ extension ModelShape {
     /// The head of a model with a decoder is the language model's matrix, that of an encoder a classifier.
     package init(_ family: any ModelFamily) throws {
         let generates = family.lastStack.kind == .decoder
-        let configuration = StageModel.Configuration(
-            technique: ParallelAdapters(), head: generates ? .languageModel : .regression, pooling: .cls)
         var tables: [String: Int] = [:]
         for stack in family.stacks {
-            let inventory = try StageModel.inventory(
-                family, configuration, steps: [.embedding(stack.kind)])
-            for declaration in inventory.frozen { tables[declaration.name] = declaration.count }
+            let declaring = DeclaringSource()
+            _ = try BackboneSlice(family, steps: [.embedding(stack.kind)], source: declaring)
+            for declaration in declaring.declarations { tables[declaration.name] = declaration.count }
         }
         let first = family.block(family.stacks[0].kind, 0)
         let attention = first.attentions[0]
@@ -47,24 +45,12 @@ extension TuningShape {
     /// - Throws: a configuration failure for settings that the model has no formulas for.
     init(_ technique: any TuningTechnique, _ family: any ModelFamily) throws {
         try technique.check(family)
-        switch technique {
-        case let technique as ParallelAdapters:
-            guard technique.adapter == .transformer else {
-                throw Failure.configuration(
-                    "technique.adapter: expected \"transformer\", as a simulation has no formulas for others, found "
-                        + "\"\(technique.adapter.rawValue)\"")
+        self =
+            switch try technique.trainedParts(of: family) {
+            case .all: .full
+            case .bottlenecks(let width): .adapters(width: width)
+            case .lowRank(let rank, let hasDropout): .lowRank(rank: rank, hasDropout: hasDropout)
+            case .sideNetwork(let reduced): .parallelAdapters(side: try ModelShape(reduced))
             }
-            self = .parallelAdapters(side: try ModelShape(family.reduced(by: technique.reductionFactor)))
-        case let technique as LowRankAdaptation:
-            guard technique.targets == nil else {
-                throw Failure.configuration(
-                    "technique.targets: expected null, query and value, as a simulation has no formulas for others"
-                )
-            }
-            self = .lowRank(rank: technique.rank, hasDropout: technique.dropout > 0)
-        case let technique as BottleneckAdapters:
-            self = .adapters(width: max(1, family.hiddenSize / technique.reductionFactor))
-        default: self = .full
-        }
     }
 }

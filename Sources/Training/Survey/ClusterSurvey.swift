@@ -144,11 +144,11 @@ package enum ClusterSurvey {
     private static func cacheBytes(
         _ experiment: Experiment, _ family: any ModelFamily, _ data: PreparedData.Received
     ) throws -> Int? {
-        guard let technique = experiment.technique as? ParallelAdapters,
+        guard let technique = experiment.technique.side,
             experiment.fillsCache(sampleCount: data.train?.count)
         else { return nil }
         let shape = CacheShape(
-            family, sideStacks: try technique.sideDescription(family)!.stacks,
+            family, sideStacks: try technique.sideDescription(family).stacks,
             steps: family.steps(of: 0..<family.plannerLayers.count))
         let datasets = [data.train, data.validatesByWriting ? nil : data.validation].compactMap { $0 }
         return try datasets.reduce(0) { sum, dataset in
