@@ -28,7 +28,7 @@ public struct TokenizedDataset: Sendable, Equatable {
     /// How many rows lost tokens of a text or of a target to the maximum sequence length.
     public let truncatedCount: Int
     /// A hash of everything above, 16 hexadecimal digits: any other row, label, order or length changes it.
-    public let fingerprint: String
+    public private(set) var fingerprint = ""
 
     public var count: Int { inputOffsets.count - 1 }
     public var hasTargets: Bool { targetOffsets.count > 1 }
@@ -70,9 +70,7 @@ public struct TokenizedDataset: Sendable, Equatable {
         self.targetIDs = targetIDs
         self.targetOffsets = targetOffsets
         self.truncatedCount = truncatedCount
-        var writer = DatasetWriter()
-        writer.write(inputIDs, inputOffsets, typeIDs, labels, targetIDs, targetOffsets, truncatedCount)
-        fingerprint = Fingerprint(writer.bytes).text
+        fingerprint = Fingerprint(content.bytes).text
     }
 
     /// The input tokens of a row.

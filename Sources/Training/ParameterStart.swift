@@ -29,12 +29,12 @@ struct ParameterStart {
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(
                 embedding, keeping: try technique.sideDescription(family)!.hiddenSize)
-            return channels.flatMap { channel in withUnsafeBytes(of: Int64(channel).littleEndian, Array.init)
-            }
+            var writer = ByteWriter()
+            writer.write(channels)
+            return writer.bytes
         }
-        residual = bytes.withUnsafeBytes { raw in
-            (0..<raw.count / 8).map { Int(raw.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self)) }
-        }
+        var reader = ByteReader(bytes, "the list of residual channels")
+        residual = try reader.list()
     }
 
     /// Sets the values of a stage. Not collective.

@@ -60,36 +60,28 @@ struct PreparedData {
     }
 
     func serialized() -> [UInt8] {
-        let header = JSONValue.dictionary([
-            ("outputs", JSONValue(headKind.outputs)), ("tokenizer", .string(tokenizer.fingerprint)),
-            ("writes", .bool(task.problem == .generation)),
-        ])
-        var bytes: [UInt8] = []
-        for part in [Array(header.text().utf8), train?.serialized() ?? [], validation?.serialized() ?? []] {
-            withUnsafeBytes(of: Int64(part.count).littleEndian) { bytes.append(contentsOf: $0) }
-            bytes += part
-        }
-        return bytes
+        var writer = ByteWriter()
+        writer.write(headKind.outputs)
+        writer.write(tokenizer.fingerprint)
+        writer.write(task.problem == .generation ? 1 : 0)
+        writer.write(train?.serialized() ?? [])
+        writer.write(validation?.serialized() ?? [])
+        return writer.bytes
     }
 }
 
 extension PreparedData.Received {
     init(_ bytes: [UInt8]) throws {
-        var parts: [[UInt8]] = []
-        var start = 0
-        while start < bytes.count {
-            let count = bytes.withUnsafeBytes { Int($0.loadUnaligned(fromByteOffset: start, as: Int64.self)) }
-            parts.append(Array(bytes[start + 8..<start + 8 + count]))
-            start += 8 + count
+        var reader = ByteReader(bytes, "the prepared data")
+        headKind = HeadKind(outputs: try reader.integer())
+        tokenizerFingerprint = try reader.text()
+        validatesByWriting = try reader.integer() == 1
+        func dataset(_ bytes: [UInt8]) throws -> TokenizedDataset? {
+            bytes.isEmpty ? nil : try TokenizedDataset(serialized: bytes)
         }
-        let header = try JSONReader(
-            JSONValue(parsing: parts[0], file: "prepared data"), file: "prepared data"
-        ).object()
-        headKind = HeadKind(outputs: try header.required("outputs").integer())
-        tokenizerFingerprint = try header.required("tokenizer").string()
-        validatesByWriting = try header.required("writes").bool()
-        train = parts[1].isEmpty ? nil : try TokenizedDataset(serialized: parts[1])
-        validation = parts[2].isEmpty ? nil : try TokenizedDataset(serialized: parts[2])
+        train = try dataset(reader.list())
+        validation = try dataset(reader.list())
+        try reader.requireEnd()
     }
 }
 

@@ -83,51 +83,34 @@ struct CachedTensors {
     // MARK: On the way
 
     private func serialized() -> [UInt8] {
-        let header = JSONValue.dictionary(
-            metadata.map { ($0.0, .string($0.1)) } + [
-                (
-                    "files",
-                    .array(
-                        files.map { file in
-                            .array(
-                                file.tensors.map { tensor in
-                                    .array([.string(tensor.name)] + tensor.shape.map { JSONValue($0) })
-                                })
-                        })
-                )
-            ])
-        let text = Array(header.text().utf8)
-        var bytes = withUnsafeBytes(of: Int64(text.count).littleEndian, Array.init) + text
-        for tensor in files.flatMap(\.tensors) {
-            tensor.values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        var writer = ByteWriter()
+        writer.write(modelHash)
+        writer.write(residual)
+        writer.write(reductionFactor)
+        for tensors in [frozen, sideInitial, rankings, classifier] {
+            writer.write(tensors.count)
+            for tensor in tensors {
+                writer.write(tensor.name)
+                writer.write(tensor.shape)
+                writer.write(tensor.values)
+            }
         }
-        return bytes
+        return writer.bytes
     }
 
     private init(serialized bytes: [UInt8], place: String) throws {
-        let count = bytes.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) }
-        let header = try JSONReader(
-            JSONValue(parsing: Array(bytes[8..<8 + count]), file: place), file: place
-        ).object()
-        var start = 8 + count
-        let parts = try header.required("files").array().map { file in
-            try file.array().map { entry -> (name: String, shape: [Int], values: [Float]) in
-                let fields = try entry.array()
-                let shape = try fields[1...].map { try $0.integer() }
-                let size = shape.reduce(1, *)
-                defer { start += size * 4 }
-                let values = bytes.withUnsafeBytes { raw in
-                    (0..<size).map { raw.loadUnaligned(fromByteOffset: start + $0 * 4, as: Float.self) }
-                }
-                return (try fields[0].string(), shape, values)
-            }
+        var reader = ByteReader(bytes, "what \(place) holds of the model")
+        func tensors() throws -> Tensors {
+            try (0..<reader.count()).map { _ in (try reader.text(), try reader.list(), try reader.floats()) }
         }
-        modelHash = try header.required("model_hash").string()
-        residual = try header.required("residual").string().split(separator: " ").compactMap { Int($0) }
-        reductionFactor = Int(try header.required("reduction_factor").string()) ?? 0
-        (frozen, classifier) = (parts[0], parts[2])
-        sideInitial = parts[1].filter { !$0.name.hasPrefix(Self.rankingPrefix) }
-        rankings = parts[1].filter { $0.name.hasPrefix(Self.rankingPrefix) }
+        modelHash = try reader.text()
+        residual = try reader.list()
+        reductionFactor = try reader.integer()
+        frozen = try tensors()
+        sideInitial = try tensors()
+        rankings = try tensors()
+        classifier = try tensors()
+        try reader.requireEnd()
         self.place = place
     }
 

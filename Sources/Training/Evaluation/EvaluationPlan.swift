@@ -9,10 +9,8 @@ enum EvaluationPlan {
     /// Chooses. Collective over the world; the same on every rank. The experiment's own plan is taken where it fits the
     /// world.
     static func make(_ session: Session) throws -> Plan {
-        let budgets = try session.world.allGather(Array("\(session.memoryBudget ?? Int.max)".utf8)).map {
-            Int(String(decoding: $0, as: UTF8.self))!  // every rank writes a number
-        }
-        return try session.world.agree { try plan(session, budget: budgets.min()!) }
+        let smallest = -Int(try session.world.allReduceMax(-Int64(session.memoryBudget ?? Int.max)))
+        return try session.world.agree { try plan(session, budget: smallest) }
     }
 
     private static func plan(_ session: Session, budget: Int) throws -> Plan {

@@ -155,16 +155,17 @@ struct Generator {
     private func append(
         _ chosen: [Int32], _ microBatch: Int, _ slots: Range<Int>, _ samples: [Int], _ texts: inout [[Int32]]
     ) throws {
-        let all = try session.world.allGather(
-            chosen.flatMap { withUnsafeBytes(of: $0.littleEndian, Array.init) })
+        var writer = ByteWriter()
+        writer.write(chosen)
+        let all = try session.world.allGather(writer.bytes)
         let last = plan.stages.count - 1
         for (position, rank) in plan.stages[last].ranks.enumerated() {
             let theirs = Placement.slots(
                 plan, last, position, microBatch: microBatch, sampleCount: samples.count)
-            for (index, slot) in theirs.enumerated() {
-                texts[slot - slots.lowerBound].append(
-                    all[rank].withUnsafeBytes { $0.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) })
-            }
+            var reader = ByteReader(all[rank], "the tokens of rank \(rank)")
+            let tokens = try reader.list(of: Int32.self)
+            guard tokens.count == theirs.count else { throw reader.damage }
+            for (slot, token) in zip(theirs, tokens) { texts[slot - slots.lowerBound].append(token) }
         }
     }
 }

@@ -33,27 +33,16 @@ public struct Predictions: Sendable {
 
     /// All ranks' predictions, on rank 0; nil elsewhere. Collective over the world.
     func gathered(_ world: borrowing Communicator) throws -> Predictions? {
-        var bytes: [UInt8] = []
+        var writer = ByteWriter()
         for (sample, values) in rows.sorted(by: { $0.key < $1.key }) {
-            for number in [Int64(sample), Int64(values.count)] {
-                withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
-            }
-            values.withUnsafeBytes { bytes.append(contentsOf: $0) }
+            writer.write(sample)
+            writer.write(values)
         }
-        guard let all = try world.gather(bytes) else { return nil }
+        guard let all = try world.gather(writer.bytes) else { return nil }
         var merged = Predictions()
-        for part in all {
-            part.withUnsafeBytes { raw in
-                var at = 0
-                while at < raw.count {
-                    let sample = Int(raw.loadUnaligned(fromByteOffset: at, as: Int64.self))
-                    let count = Int(raw.loadUnaligned(fromByteOffset: at + 8, as: Int64.self))
-                    merged.rows[sample] = (0..<count).map {
-                        raw.loadUnaligned(fromByteOffset: at + 16 + $0 * 4, as: Float.self)
-                    }
-                    at += 16 + count * 4
-                }
-            }
+        for (rank, part) in all.enumerated() {
+            var reader = ByteReader(part, "the predictions of rank \(rank)")
+            while !reader.isAtEnd { merged.rows[try reader.integer()] = try reader.floats() }
         }
         return merged
     }

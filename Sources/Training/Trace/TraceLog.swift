@@ -27,8 +27,13 @@ final class TraceLog {
         self.label = label
         self.predicted = predicted
         let begun = session.start
-        start = try session.world.fromRoot { withUnsafeBytes(of: begun) { Array($0) } }
-            .withUnsafeBytes { $0.loadUnaligned(as: Double.self) }
+        let bytes = try session.world.fromRoot {
+            var writer = ByteWriter()
+            writer.write(begun)
+            return writer.bytes
+        }
+        var reader = ByteReader(bytes, "the start of the run")
+        start = try reader.double()
         try measureClock()
     }
 
