@@ -7,7 +7,7 @@ extension TextTask {
     /// Cuts texts into passages of at most the maximum sequence length.
     ///
     /// A text begins with the special tokens that the tokenizer puts before one. A passage begins with the last token of
-    /// the one before it, so that every token but a text's first is predicted once. Type ids of 1 mark what is learned.
+    /// the one before it, so that every token but a text's first is predicted once.
     ///
     /// - Parameter limit: how many passages at most.
     /// - Throws: when there is nothing to predict.
@@ -25,7 +25,7 @@ extension TextTask {
             throw Failure.configuration("\(path): expected a text of at least two tokens, found less")
         }
         return TokenizedDataset(
-            inputs: passages, typeIDs: passages.map { [0] + $0.dropFirst().map { _ in 1 } }, labels: .none)
+            inputs: passages, lossMarks: passages.map { $0.indices.map { $0 > 0 } }, labels: .none)
     }
 
     /// Tokenizes conversations, of which the tokens that assistants say are learned.
@@ -35,32 +35,32 @@ extension TextTask {
     func conversations(_ rows: [Row], _ path: String, limit: Int?) throws -> TokenizedDataset {
         let length = specification.maximumSequenceLength
         var inputs: [[Int32]] = []
-        var learned: [[Int32]] = []
+        var learned: [[Bool]] = []
         var truncatedCount = 0
         for row in rows.prefix(limit ?? rows.count) {
             let (text, answers) = try Self.naming("\(path):\(row.line)") {
                 try chatTemplate!.renderMarkingAnswers(row.messages)
             }
             let ids = tokenizer.encode(text)
-            var marks = [Int32](repeating: 0, count: ids.count)
+            var marks = [Bool](repeating: false, count: ids.count)
             for answer in answers {
                 for place in tokenPlace(
                     answer.lowerBound, text, ids)..<tokenPlace(answer.upperBound, text, ids)
                 {
-                    marks[place] = 1
+                    marks[place] = true
                 }
             }
             inputs.append(Array(ids.prefix(length)))
             learned.append(Array(marks.prefix(length)))
             truncatedCount += ids.count > length ? 1 : 0
-            guard learned.last!.dropFirst().contains(1) else {
+            guard learned.last!.dropFirst().contains(true) else {
                 throw Failure.configuration(
                     "\(path):\(row.line): messages: expected an answer within task.max_sequence_length \(length), found "
                         + "none among the first \(length) of \(ids.count) tokens")
             }
         }
         return TokenizedDataset(
-            inputs: inputs, typeIDs: learned, labels: .none, truncatedCount: truncatedCount)
+            inputs: inputs, lossMarks: learned, labels: .none, truncatedCount: truncatedCount)
     }
 
     /// Where in a text's tokens a byte stands: behind the tokens that the text up to there has as well.

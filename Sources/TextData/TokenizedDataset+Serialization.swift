@@ -5,14 +5,20 @@ extension TokenizedDataset {
     private static let mark = "pac-text-1"
 
     /// The data set as bytes, for the rank that tokenizes to send to the others. Not a file format.
-    public func serialized() -> [UInt8] { content.bytes }
+    public func serialized() -> [UInt8] {
+        var writer = content
+        writer.write(lossMarks.isEmpty ? 0 : 1)
+        return writer.bytes
+    }
 
     /// Everything that the fingerprint covers, in the order of `init(serialized:)`.
+    ///
+    /// Loss marks stand as 0 and 1 in the place of the type ids. A fingerprint identifies caches, so this may not change.
     var content: ByteWriter {
         var writer = ByteWriter(mark: Self.mark)
         writer.write(inputIDs)
         writer.write(inputOffsets)
-        writer.write(typeIDs)
+        writer.write(lossMarks.isEmpty ? typeIDs : lossMarks.map { $0 ? 1 : 0 })
         switch labels {
         case .none: writer.write(0)
         case .classes(let classes):
@@ -37,17 +43,20 @@ extension TokenizedDataset {
         var reader = try ByteReader(bytes, "a tokenized data set", mark: Self.mark)
         let inputIDs = try reader.list(of: Int32.self)
         let inputOffsets = try reader.offsets(of: inputIDs.count)
-        let typeIDs = try reader.list(of: Int32.self)
+        let typeIDsOrMarks = try reader.list(of: Int32.self)
         let labels = try reader.labels()
         let targetIDs = try reader.list(of: Int32.self)
         let targetOffsets = try reader.offsets(of: targetIDs.count)
         let truncatedCount = try reader.integer()
+        let hasMarks = try reader.integer() == 1
         let count = inputOffsets.count - 1
-        guard reader.isAtEnd, typeIDs.count == inputIDs.count, labels.count ?? count == count,
+        guard reader.isAtEnd, typeIDsOrMarks.count == inputIDs.count, labels.count ?? count == count,
             targetOffsets.count == 1 || targetOffsets.count == count + 1
         else { throw reader.damage }
         self.init(
-            inputIDs: inputIDs, inputOffsets: inputOffsets, typeIDs: typeIDs, labels: labels,
+            inputIDs: inputIDs, inputOffsets: inputOffsets,
+            typeIDs: hasMarks ? typeIDsOrMarks.map { _ in 0 } : typeIDsOrMarks,
+            lossMarks: hasMarks ? typeIDsOrMarks.map { $0 == 1 } : [], labels: labels,
             targetIDs: targetIDs, targetOffsets: targetOffsets, truncatedCount: truncatedCount)
     }
 }

@@ -17,9 +17,10 @@ public struct TokenizedDataset: Sendable, Equatable {
     public let inputIDs: [Int32]
     /// [count + 1], from 0 to the number of input tokens.
     public let inputOffsets: [Int]
-    /// Which of two texts each input token belongs to, or, where a model learns the input itself, whether the token is
-    /// learned (1); as long as `inputIDs`.
+    /// Which of two texts each input token belongs to, 0 or 1; as long as `inputIDs`.
     public let typeIDs: [Int32]
+    /// Where a model learns the input itself, whether each token is learned; as long as `inputIDs`, empty otherwise.
+    public let lossMarks: [Bool]
     public let labels: Labels
     /// The token ids to be written, for models that write text; empty otherwise.
     public let targetIDs: [Int32]
@@ -42,30 +43,34 @@ public struct TokenizedDataset: Sendable, Equatable {
     /// - Parameters:
     ///   - inputs: the ids of every row.
     ///   - typeIDs: as `inputs`; nil for zeros.
+    ///   - lossMarks: as `inputs`; nil for models that do not learn the input itself.
     ///   - labels: one a row, or none.
     ///   - targets: the ids to be written, one array a row; nil for models that write no text.
     public init(
-        inputs: [[Int32]], typeIDs: [[Int32]]? = nil, labels: Labels, targets: [[Int32]]? = nil,
-        truncatedCount: Int = 0
+        inputs: [[Int32]], typeIDs: [[Int32]]? = nil, lossMarks: [[Bool]]? = nil, labels: Labels,
+        targets: [[Int32]]? = nil, truncatedCount: Int = 0
     ) {
         self.init(
             inputIDs: inputs.flatMap { $0 }, inputOffsets: Self.offsets(inputs),
             typeIDs: typeIDs.map { $0.flatMap { $0 } } ?? inputs.flatMap { $0.map { _ in 0 } },
-            labels: labels,
+            lossMarks: lossMarks?.flatMap { $0 } ?? [], labels: labels,
             targetIDs: targets?.flatMap { $0 } ?? [], targetOffsets: Self.offsets(targets ?? []),
             truncatedCount: truncatedCount)
         precondition(self.typeIDs.count == inputIDs.count, "one type id a token")
+        precondition(lossMarks == nil || self.lossMarks.count == inputIDs.count, "one loss mark a token")
+        precondition(lossMarks == nil || typeIDs == nil, "what is learned itself is no pair of texts")
         precondition(labels.count == nil || labels.count == count, "one label a row")
         precondition(targets == nil || targets?.count == count, "one target a row")
     }
 
     init(
-        inputIDs: [Int32], inputOffsets: [Int], typeIDs: [Int32], labels: Labels, targetIDs: [Int32],
-        targetOffsets: [Int], truncatedCount: Int
+        inputIDs: [Int32], inputOffsets: [Int], typeIDs: [Int32], lossMarks: [Bool], labels: Labels,
+        targetIDs: [Int32], targetOffsets: [Int], truncatedCount: Int
     ) {
         self.inputIDs = inputIDs
         self.inputOffsets = inputOffsets
         self.typeIDs = typeIDs
+        self.lossMarks = lossMarks
         self.labels = labels
         self.targetIDs = targetIDs
         self.targetOffsets = targetOffsets
@@ -78,6 +83,11 @@ public struct TokenizedDataset: Sendable, Equatable {
 
     /// Which text of a pair each input token of a row belongs to: 0 or 1.
     public func types(_ row: Int) -> ArraySlice<Int32> { typeIDs[inputOffsets[row]..<inputOffsets[row + 1]] }
+
+    /// Whether each input token of a row is learned; empty where the input itself is not.
+    public func lossMarks(_ row: Int) -> ArraySlice<Bool> {
+        lossMarks.isEmpty ? [] : lossMarks[inputOffsets[row]..<inputOffsets[row + 1]]
+    }
 
     /// The target tokens of a row; requires targets.
     public func target(_ row: Int) -> ArraySlice<Int32> {

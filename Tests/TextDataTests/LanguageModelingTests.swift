@@ -27,7 +27,7 @@ import Tokenizers
     }
 
     private func learned(_ data: TokenizedDataset, _ row: Int) -> [Int32] {
-        zip(data.input(row), data.types(row)).filter { $0.1 == 1 }.map(\.0)
+        zip(data.input(row), data.lossMarks(row)).filter(\.1).map(\.0)
     }
 
     @Test("passages hold every token but a document's first once", arguments: [2, 5, 16, 1000])
@@ -40,7 +40,7 @@ import Tokenizers
             let expected = documents.map { tokenizer.encode(single: $0, maximumLength: 10_000).ids }
             #expect((0..<data.count).flatMap { learned(data, $0) } == expected.flatMap { $0.dropFirst() })
             for row in 0..<data.count {
-                #expect(data.input(row).count <= length && data.types(row).first == 0)
+                #expect(data.input(row).count <= length && data.lossMarks(row).first == false)
             }
             // A passage goes on with the last token of the one before it.
             var starts = expected.filter { $0.count > 1 }.map { $0[0] }

@@ -10,9 +10,11 @@ import TextData
             inputs: [[7], [-8, 9]], labels: .scores([0.1, -3]), targets: [[1], [2, 3]], truncatedCount: 1),
         TokenizedDataset(inputs: [[7]], labels: .texts(["e\u{301} 😀"]), targets: [[]]),
         TokenizedDataset(inputs: [[1], [2]], labels: .none),
+        TokenizedDataset(
+            inputs: [[1, 2, 3], [4]], lossMarks: [[false, true, false], [true]], labels: .none),
     ]
 
-    @Test("what is sent arrives", arguments: 0..<4)
+    @Test("what is sent arrives", arguments: 0..<5)
     func whatIsSentArrives(index: Int) throws {
         let dataset = Self.examples[index]
         let bytes = dataset.serialized()
@@ -58,5 +60,16 @@ import TextData
         ]
         #expect(Set(all).count == all.count)
         #expect(fingerprint() == fingerprint())
+    }
+
+    @Test("loss marks have the fingerprint of the type ids in whose place they stand, as caches know it")
+    func lossMarksHaveTheFingerprintOfTypeIDs() {
+        let marked = Self.examples[4]
+        let typed = TokenizedDataset(
+            inputs: [[1, 2, 3], [4]], typeIDs: [[0, 1, 0], [1]], labels: .none)
+        #expect(marked.fingerprint == typed.fingerprint && marked != typed)
+        #expect(marked.typeIDs == [0, 0, 0, 0] && typed.lossMarks(0).isEmpty)
+        #expect(Array(marked.lossMarks(0)) == [false, true, false])
+        #expect(marked.fingerprint == "67ffec3748b581aa")
     }
 }

@@ -148,8 +148,8 @@ public struct BatchBuilder: Sendable {
 
     /// Where in a sample the tokens to learn stand. The first token has none before it to be predicted from.
     private func learnedPlaces(_ sample: Int) -> [Int] {
-        let types = dataset.types(sample)
-        return (1..<max(1, types.count)).filter { types[types.startIndex + $0] == 1 }
+        let marks = dataset.lossMarks(sample)
+        return (1..<max(1, marks.count)).filter { marks[marks.startIndex + $0] }
     }
 
     private func labels(_ samples: [Int]) -> Targets {
