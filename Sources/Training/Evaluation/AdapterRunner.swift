@@ -73,7 +73,7 @@ public final class AdapterRunner {
                 maximumLength: maximumLength, onToken: onText.map(stream))
         else { return [] }
         return try rows.enumerated().map { index, row in
-            guard predictions.rows[index]!.allSatisfy(\.isFinite) else {
+            guard predictions.rows[index]?.allSatisfy(\.isFinite) != false else {
                 throw Failure.run(
                     "\(input ?? "--text"): row \(index + 1): the adapter's prediction is no number")
             }
@@ -107,9 +107,9 @@ extension AdapterRunner {
 extension Predictions {
     /// What `predict` writes of a sample: label, score or text.
     fileprivate func fields(_ sample: Int, _ task: TextTask, _ ledger: Ledger) -> [(String, JSONValue)] {
-        let row = rows[sample]!
         switch task.problem {
         case .classification(let labels):
+            let row = rows[sample]!
             let probabilities = softmax(Tensor(row, rows: 1, columns: row.count, ledger: ledger)).values
             return [
                 ("prediction", .string(labels[Self.largest(row)])),
@@ -118,9 +118,9 @@ extension Predictions {
                     .dictionary(zip(labels, probabilities).map { ($0, JSONValue(Double($1))) })
                 ),
             ]
-        case .regression: return [("prediction", JSONValue(Double(row[0])))]
+        case .regression: return [("prediction", JSONValue(Double(rows[sample]![0])))]
         case .generation, .languageModeling:
-            return [("prediction", .string(task.text(row.map { Int32($0) })))]
+            return [("prediction", .string(task.text(texts[sample]!)))]
         }
     }
 }

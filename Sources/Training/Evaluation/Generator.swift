@@ -7,8 +7,7 @@ import TensorCore
 /// Writes texts through the stages of a plan: each stage keeps the keys and values of its own decoder blocks.
 ///
 /// The first pass takes what there is to read: an encoder's input, or a prompt. Then one token a step passes through the
-/// decoder's stages, and every rank learns which tokens the last stage chose. Token ids fit a float exactly, so they travel
-/// as predictions do.
+/// decoder's stages, and every rank learns which tokens the last stage chose.
 struct Generator {
     private let session: Session
     private let plan: Plan
@@ -52,7 +51,7 @@ struct Generator {
                 // One rank speaks for all: they know the same.
                 if session.world.rank == 0 {
                     for (slot, text) in zip(slots, texts) {
-                        predictions.rows[samples[slot]] = text.map { Float($0) }
+                        predictions.texts[samples[slot]] = text
                     }
                 }
             }

@@ -4,10 +4,12 @@ import Support
 import TensorCore
 import TextData
 
-/// What a model said of each sample: rows of logits (classes, or one score), the tokens of a text, or the losses of its
-/// own.
+/// What a model said of each sample: a row of numbers or, where it was asked to write, a text.
 public struct Predictions: Sendable {
+    /// Logits (classes, or one score), or the losses of the sample's own tokens.
     public internal(set) var rows: [Int: [Float]] = [:]
+    /// The tokens that the model wrote.
+    public internal(set) var texts: [Int: [Int32]] = [:]
 
     /// Adds what a model says of a batch, given the state that the batch left: the logits of each sample or, of a language
     /// model, the losses of its tokens.
@@ -34,15 +36,21 @@ public struct Predictions: Sendable {
     /// All ranks' predictions, on rank 0; nil elsewhere. Collective over the world.
     func gathered(_ world: borrowing Communicator) throws -> Predictions? {
         var writer = ByteWriter()
+        writer.write(rows.count)
         for (sample, values) in rows.sorted(by: { $0.key < $1.key }) {
             writer.write(sample)
             writer.write(values)
+        }
+        for (sample, tokens) in texts.sorted(by: { $0.key < $1.key }) {
+            writer.write(sample)
+            writer.write(tokens)
         }
         guard let all = try world.gather(writer.bytes) else { return nil }
         var merged = Predictions()
         for (rank, part) in all.enumerated() {
             var reader = ByteReader(part, "the predictions of rank \(rank)")
-            while !reader.isAtEnd { merged.rows[try reader.integer()] = try reader.floats() }
+            for _ in 0..<(try reader.count()) { merged.rows[try reader.integer()] = try reader.floats() }
+            while !reader.isAtEnd { merged.texts[try reader.integer()] = try reader.list() }
         }
         return merged
     }
@@ -51,22 +59,25 @@ public struct Predictions: Sendable {
     ///
     /// - Throws: when a sample has no prediction.
     public func metrics(_ task: TextTask, _ dataset: TokenizedDataset) throws -> Metrics {
-        let ordered = try (0..<dataset.count).map { sample in
-            guard let row = rows[sample] else {
-                throw Failure.run(
-                    "evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)"
-                )
+        func ordered<Prediction>(_ predictions: [Int: Prediction]) throws -> [Prediction] {
+            try (0..<dataset.count).map { sample in
+                guard let prediction = predictions[sample] else {
+                    throw Failure.run(
+                        "evaluation: expected a prediction for each of \(dataset.count) samples, found none for sample \(sample)"
+                    )
+                }
+                return prediction
             }
-            return row
         }
         switch task.problem {
-        case .classification: return task.metrics(classes: ordered.map(Self.largest), for: dataset)
-        case .regression: return task.metrics(scores: ordered.map { $0[0] }, for: dataset)
+        case .classification: return task.metrics(classes: try ordered(rows).map(Self.largest), for: dataset)
+        case .regression: return task.metrics(scores: try ordered(rows).map { $0[0] }, for: dataset)
         case .languageModeling:
             return task.metrics(
-                losses: ordered.map { losses in (losses.reduce(0.0) { $0 + Double($1) }, losses.count) })
-        case .generation:
-            return task.metrics(texts: ordered.map { task.text($0.map { Int32($0) }) }, for: dataset)
+                losses: try ordered(rows).map { losses in
+                    (losses.reduce(0.0) { $0 + Double($1) }, losses.count)
+                })
+        case .generation: return task.metrics(texts: try ordered(texts).map(task.text), for: dataset)
         }
     }
 
