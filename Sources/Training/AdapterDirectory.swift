@@ -15,7 +15,7 @@ public struct AdapterDirectory {
     public init(_ path: String) throws {
         self.path = path
         let file = path + "/" + Self.configurationFile
-        configuration = try JSONReader(JSONValue(contentsOf: file), file: file).object()
+        configuration = try JSONReader(contentsOf: file).object()
     }
 
     /// The most tokens of a text that the adapter was trained to write, with some room.

@@ -46,8 +46,7 @@ public enum PlanChooser {
                 bytes.isEmpty
                 ? nil
                 : try Profile(
-                    JSONReader(
-                        JSONValue(parsing: bytes, file: directory.profilePath), file: directory.profilePath))
+                    JSONReader(parsing: bytes, file: directory.profilePath))
             isResumed = true
         }
     }
@@ -70,8 +69,8 @@ public enum PlanChooser {
     private static func profile(readFrom path: String, _ session: Session) throws -> Profile {
         let hosts = try HostDescription.gather(session.world)
         let lengths = try Lengths(session)
-        let bytes = try session.world.fromRoot {
-            let profile = try Profile(JSONReader(JSONValue(contentsOf: path), file: path))
+        let resolved = try session.world.jsonFromRoot(path) {
+            let profile = try Profile(JSONReader(contentsOf: path))
             try profile.check(session.experiment, session.modelConfiguration)
             try profile.check(hosts)
             guard profile.sampleCount == nil || profile.sampleCount == lengths.sources.count else {
@@ -79,9 +78,9 @@ public enum PlanChooser {
                     "profile: expected the \(lengths.sources.count) samples of \(session.experiment.task.train), found "
                         + "\(profile.sampleCount!)")
             }
-            return Array(try profile.with(peakTokens: lengths.peaks).json.text().utf8)
+            return try profile.with(peakTokens: lengths.peaks).json
         }
-        return try Profile(JSONReader(JSONValue(parsing: bytes, file: path), file: path))
+        return try Profile(resolved)
     }
 
     /// How long the samples of a run are.
@@ -131,7 +130,7 @@ public enum PlanChooser {
         let layerCount = session.model.family.plannerLayers.count
         let size = experiment.training.miniBatchSize
         let worldSize = session.world.size
-        let bytes = try session.world.fromRoot {
+        let reader = try session.world.jsonFromRoot("plan") {
             var plan = try Self.plan(experiment, profile)
             try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
             if let profile {
@@ -139,9 +138,8 @@ public enum PlanChooser {
                     of: plan, miniBatches: Lengths(session).miniBatches)
                 plan.predicted?.meanStepSeconds = mean
             }
-            return Array(plan.json.text().utf8)
+            return plan.json
         }
-        let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
         return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile, worldSize: worldSize)
     }
 

@@ -99,7 +99,7 @@ struct ReferenceManifest {
     init(_ directory: String) throws {
         self.directory = directory
         let path = directory + "/manifest.json"
-        object = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+        object = try JSONReader(contentsOf: path).object()
     }
 
     func keys(_ section: String) throws -> [String] { try object.required(section).object().all.map(\.key) }
