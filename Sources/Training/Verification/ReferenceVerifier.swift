@@ -64,8 +64,8 @@ public struct ReferenceVerifier {
                     + "\(listed.joined(separator: ", "))), found \"\(technique)\"")
         }
         let name = reference.name
-        guard ReferenceCase.supportedFamilies.contains(reference.modelType) else {
-            return [.failed(name, "", "this build cannot check the family \"\(reference.modelType)\"")]
+        guard ReferenceCase.supportedFamilies.contains(reference.family) else {
+            return [.failed(name, "", "this build cannot check the family \"\(reference.family)\"")]
         }
         var rows = Comparisons.rows(name, "backbone") {
             try BackboneVerification.compareTokenIDs(reference, &$0)
