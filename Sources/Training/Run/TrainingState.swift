@@ -38,8 +38,6 @@ final class TrainingState {
         return min(all, experiment.training.maximumSteps ?? all)
     }
 
-    var isFinished: Bool { completedSteps >= plannedSteps }
-
     /// The rate of the next update.
     var learningRate: Double { schedule.rate(afterCompleted: completedSteps) }
 
