@@ -44,9 +44,7 @@ package struct CacheInventory {
             })
         var files: [File] = []
         var known: [String: Int] = [:]
-        for (rank, bytes) in try world.allGather(Array(announcement.text().utf8)).enumerated() {
-            let reader = JSONReader(
-                try JSONValue(parsing: bytes, file: "files of rank \(rank)"), file: "files of rank \(rank)")
+        for (rank, reader) in try world.allGatherJSON(announcement, "files").enumerated() {
             for (position, description) in try reader.array().enumerated() {
                 let identifier = try description.object().required("id").string()
                 if let index = known[identifier] {

@@ -14,17 +14,6 @@ CK_DISPATCH void ck_column_sums(float *sums, const float *x, size_t rows, size_t
     }
 }
 
-CK_DISPATCH double ck_dot(const float *a, const float *b, size_t n) {
-    double lanes[16] = {0};
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t l = 0; l < 16; l++) lanes[l] += (double)a[i + l] * (double)b[i + l];
-    double sum = 0;
-    for (; i < n; i++) sum += (double)a[i] * (double)b[i];
-    for (size_t l = 0; l < 16; l++) sum += lanes[l];
-    return sum;
-}
-
 CK_DISPATCH double ck_sum_squares(const float *x, size_t n) {
     double lanes[16] = {0};
     size_t i = 0;

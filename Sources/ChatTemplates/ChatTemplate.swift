@@ -39,7 +39,7 @@ public struct ChatTemplate: Sendable {
         let configuration = directory + "/tokenizer_config.json"
         let settings =
             fileExists(configuration)
-            ? try JSONReader(try JSONValue(contentsOf: configuration), file: configuration).object() : nil
+            ? try JSONReader(contentsOf: configuration).object() : nil
         let tokens = try ["bos_token", "eos_token"].map { key in
             guard let value = settings?.optional(key) else { return "" }
             if case .string(let text) = value.value { return text }

@@ -10,10 +10,7 @@ package enum Handshake {
     /// has a world: that way even different commands can tell each other apart.
     package static func gather(_ world: borrowing Communicator) throws -> [RankIdentity] {
         let own = try world.agree { try RankIdentity.current() }
-        return try world.allGather(Array(own.json.text().utf8)).enumerated().map { rank, bytes in
-            let file = "identity of rank \(rank)"
-            return try RankIdentity(JSONReader(JSONValue(parsing: bytes, file: file), file: file))
-        }
+        return try world.allGatherJSON(own.json, "identity").map { try RankIdentity($0) }
     }
 
     /// Ends all ranks unless they are alike. Collective.

@@ -62,10 +62,7 @@ package struct HostDescription: Sendable, Equatable {
     /// Every rank's description, by rank, on every rank. Collective.
     package static func gather(_ world: borrowing Communicator) throws -> [HostDescription] {
         let own = try world.agree { try current() }
-        return try world.allGather(Array(own.json.text().utf8)).enumerated().map { rank, bytes in
-            let file = "description of rank \(rank)"
-            return try HostDescription(JSONReader(JSONValue(parsing: bytes, file: file), file: file))
-        }
+        return try world.allGatherJSON(own.json, "description").map { try HostDescription($0) }
     }
 
     /// What keeps ranks from being as fast, or as alike, as they could be: a sentence for each thing and the ranks it

@@ -142,7 +142,7 @@ extension Experiment.Parallelism {
         }
         let value = try object.required("plan")
         if let path = value.value.string {
-            plan = JSONReader(try JSONValue(contentsOf: path), file: path)
+            plan = try JSONReader(contentsOf: path)
         } else {
             _ = try value.object()
             plan = value

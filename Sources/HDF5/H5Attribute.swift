@@ -13,16 +13,6 @@ public enum H5Attribute: Sendable, Equatable {
     case double(Double)
     case string(String)
     case bool(Bool)
-
-    /// For messages: "an integer".
-    var kindDescription: String {
-        switch self {
-        case .integer: "an integer"
-        case .double: "a floating-point number"
-        case .string: "a string"
-        case .bool: "a truth value"
-        }
-    }
 }
 
 extension H5File {
@@ -124,40 +114,6 @@ extension H5File {
                 return String(cString: $0.baseAddress!)
             }
         }
-    }
-
-    /// An attribute that must be there and an integer.
-    public func integerAttribute(_ name: String, of object: String = "/") throws -> Int64 {
-        try required(name, object, "an integer") { if case .integer(let number) = $0 { number } else { nil } }
-    }
-
-    /// An attribute that must be there and a floating-point number.
-    public func doubleAttribute(_ name: String, of object: String = "/") throws -> Double {
-        try required(name, object, "a floating-point number") {
-            if case .double(let number) = $0 { number } else { nil }
-        }
-    }
-
-    /// An attribute that must be there and a string.
-    public func stringAttribute(_ name: String, of object: String = "/") throws -> String {
-        try required(name, object, "a string") { if case .string(let text) = $0 { text } else { nil } }
-    }
-
-    /// An attribute that must be there and a truth value.
-    public func boolAttribute(_ name: String, of object: String = "/") throws -> Bool {
-        try required(name, object, "a truth value") { if case .bool(let flag) = $0 { flag } else { nil } }
-    }
-
-    private func required<T>(
-        _ name: String, _ object: String, _ expected: String, _ extract: (H5Attribute) -> T?
-    ) throws -> T {
-        let found = try attribute(name, of: object)
-        guard let found, let value = extract(found) else {
-            throw Failure.configuration(
-                "\(attributePlace(name, object).description): expected \(expected), found "
-                    + (found?.kindDescription ?? "nothing"))
-        }
-        return value
     }
 
     private func attributePlace(_ name: String, _ object: String) -> H5Place {

@@ -21,7 +21,7 @@ public final class Checkpoint {
             fileOfTensor = file.entries.mapValues { _ in 0 }
             return
         }
-        let map = try JSONReader(JSONValue(contentsOf: index), file: index).object().required("weight_map")
+        let map = try JSONReader(contentsOf: index).object().required("weight_map")
             .object()
         var names: [String] = []
         var files: [SafetensorsFile] = []
@@ -46,7 +46,7 @@ public final class Checkpoint {
     /// Reads only `config.json`, for a model that is drawn from a seed.
     public static func readConfiguration(_ directory: String) throws -> JSONReader {
         let path = directory + "/config.json"
-        return JSONReader(try JSONValue(contentsOf: path), file: path)
+        return try JSONReader(contentsOf: path)
     }
 
     public func contains(_ name: String) -> Bool { fileOfTensor[name] != nil }

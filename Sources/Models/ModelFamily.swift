@@ -176,7 +176,7 @@ public func readModelFamily(directory: String) throws -> any ModelFamily {
     return try readModelFamily(
         Checkpoint.readConfiguration(directory),
         generation: fileExists(generation)
-            ? JSONReader(JSONValue(contentsOf: generation), file: generation) : nil)
+            ? JSONReader(contentsOf: generation) : nil)
 }
 
 /// Reads a family from the contents of the files.

@@ -56,7 +56,7 @@ public final class SafetensorsFile {
             }
             dataStart = 8 + headerSize
             let bytes = Array(UnsafeRawBufferPointer(start: base + 8, count: headerSize))
-            let header = JSONReader(try JSONValue(parsing: bytes, file: path), file: path)
+            let header = try JSONReader(parsing: bytes, file: path)
             (entries, metadata) = try Self.read(header, dataSize: size - dataStart)
         } catch {
             munmap(mapped, size)

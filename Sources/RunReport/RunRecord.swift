@@ -22,7 +22,7 @@ struct RunRecord {
         self.directory = directory
         func document(_ name: String) throws -> JSONReader {
             let path = "\(directory)/\(name)"
-            return JSONReader(try JSONValue(contentsOf: path), file: path)
+            return try JSONReader(contentsOf: path)
         }
         experiment = try Experiment(document("experiment.json"))
         plan = try Plan(document("plan.json"), miniBatchSize: experiment.training.miniBatchSize)

@@ -14,6 +14,16 @@ public struct JSONReader: Sendable {
         self.path = path
     }
 
+    /// Parses a text; `file` names it in errors. Throws when it is not JSON.
+    public init(parsing text: [UInt8], file: String, line: Int = 1) throws {
+        self.init(try JSONValue(parsing: text, file: file), file: file, line: line)
+    }
+
+    /// Reads and parses a file. Throws when it is missing, unreadable or not JSON.
+    public init(contentsOf path: String) throws {
+        self.init(try JSONValue(contentsOf: path), file: path)
+    }
+
     /// An error about this value.
     public func failure(expected: String) -> Failure {
         .configuration("\(place): expected \(expected), found \(value.kindDescription)")

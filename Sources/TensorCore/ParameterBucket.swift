@@ -72,11 +72,6 @@ public final class ParameterBucket {
         return offset..<offset + tensor.count
     }
 
-    /// The sharing groups held here, in order.
-    public var sharingGroups: [String] {
-        declarations.compactMap(\.sharingGroup).reduce(into: []) { if $0.last != $1 { $0.append($1) } }
-    }
-
     /// The segment of a sharing group, or (nil) of the parameters that only this stage holds.
     public func segment(_ group: String?) -> Range<Int> {
         let ranges = declarations.filter { $0.sharingGroup == group }.map { range(of: $0.name)! }

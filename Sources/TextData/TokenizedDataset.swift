@@ -33,10 +33,10 @@ public struct TokenizedDataset: Sendable, Equatable {
 
     public var count: Int { inputOffsets.count - 1 }
     public var hasTargets: Bool { targetOffsets.count > 1 }
-    /// The length of the longest input, in tokens.
-    public var maximumInputLength: Int { Self.maximumLength(inputOffsets) }
     /// The length of the longest target, in tokens; 0 without targets.
-    public var maximumTargetLength: Int { Self.maximumLength(targetOffsets) }
+    public var maximumTargetLength: Int {
+        zip(targetOffsets, targetOffsets.dropFirst()).reduce(0) { max($0, $1.1 - $1.0) }
+    }
 
     /// Packs rows.
     ///
@@ -99,10 +99,6 @@ public struct TokenizedDataset: Sendable, Equatable {
         offsets.reserveCapacity(rows.count + 1)
         for row in rows { offsets.append(offsets[offsets.count - 1] + row.count) }
         return offsets
-    }
-
-    private static func maximumLength(_ offsets: [Int]) -> Int {
-        zip(offsets, offsets.dropFirst()).reduce(0) { max($0, $1.1 - $1.0) }
     }
 }
 

@@ -46,7 +46,7 @@ public final class Tokenizer: Sendable {
     /// the error names the file and the component.
     public convenience init(file: String) throws {
         let bytes = try readFile(file)
-        let reader = JSONReader(try JSONValue(parsing: bytes, file: file), file: file)
+        let reader = try JSONReader(parsing: bytes, file: file)
         self.init(try TokenizerComponents(reader), fingerprint: Fingerprint(bytes))
     }
 

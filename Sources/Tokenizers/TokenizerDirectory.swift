@@ -64,7 +64,7 @@ struct TokenizerDirectory {
     }
 
     private mutating func json(_ file: String) throws -> JSONReader {
-        JSONReader(try JSONValue(parsing: try read(file), file: name(file)), file: name(file))
+        try JSONReader(parsing: try read(file), file: name(file))
     }
 }
 

@@ -9,8 +9,8 @@ struct ReferenceCase {
 
     let name: String
     let directory: String
-    /// The `model_type` of the checkpoint.
-    let modelType: String
+    /// The family that the case is one of: "llama" for Qwen2 as well.
+    let family: String
     let entry: JSONObjectReader
     let manifest: ReferenceManifest
     private let listedFiles: [String]
@@ -21,7 +21,7 @@ struct ReferenceCase {
         directory = manifest.directory + "/" + name
         entry = try manifest.object.required("cases").object().required(name).object()
         listedFiles = try entry.required("files").object().all.map(\.key)
-        modelType = try entry.required("family").string()
+        family = try entry.required("family").string()
     }
 
     /// The techniques whose files the manifest lists.

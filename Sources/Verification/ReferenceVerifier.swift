@@ -59,8 +59,8 @@ package struct ReferenceVerifier {
                     + "\(listed.joined(separator: ", "))), found \"\(technique)\"")
         }
         let name = reference.name
-        guard ReferenceCase.supportedFamilies.contains(reference.modelType) else {
-            return [.failed(name, "", "this build cannot check the family \"\(reference.modelType)\"")]
+        guard ReferenceCase.supportedFamilies.contains(reference.family) else {
+            return [.failed(name, "", "this build cannot check the family \"\(reference.family)\"")]
         }
         var rows = Comparisons.rows(name, "backbone") {
             try BackboneVerification.compareTokenIDs(reference, &$0)
@@ -94,7 +94,7 @@ struct ReferenceManifest {
     init(_ directory: String) throws {
         self.directory = directory
         let path = directory + "/manifest.json"
-        object = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+        object = try JSONReader(contentsOf: path).object()
     }
 
     func keys(_ section: String) throws -> [String] { try object.required(section).object().all.map(\.key) }

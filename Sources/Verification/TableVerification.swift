@@ -12,7 +12,7 @@ enum TableVerification {
             try comparePositionBuckets(file, &comparisons)
             try compareActivationFunctions(file, &comparisons)
             let path = directory + "/tables.json"
-            let tables = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+            let tables = try JSONReader(contentsOf: path).object()
             try compareOptimizer(file, tables.required("adamw").object(), &comparisons)
             let tokenizer = try Tokenizer(contentsOf: directory + "/../tokenizers/unigram_t5")
             try GLUETableVerification(tokenizer).compare(tables, &comparisons)

@@ -7,7 +7,7 @@ enum TokenizerVerification {
     static func rows(_ name: String, _ directory: String) -> [VerificationReport.Row] {
         Comparisons.rows(name, "tokenizer") { comparisons in
             let path = directory + "/vectors.json"
-            let vectors = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+            let vectors = try JSONReader(contentsOf: path).object()
             let tokenizer = try Tokenizer(contentsOf: directory)
             let prefix = try ids(vectors.required("single_prefix"))
             let suffix = try ids(vectors.required("single_suffix"))

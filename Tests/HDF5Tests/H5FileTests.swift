@@ -148,17 +148,6 @@ import Testing
         for (name, value) in values { #expect(try again.attribute(name) == value) }
         #expect(try again.attribute("bfloat16", of: "x/rows") == .bool(true))
         #expect(try again.attribute("missing") == nil)
-        #expect(try again.integerAttribute("format_version") == 1)
-        #expect(try again.stringAttribute("family") == "Bärt 🐻")
-        #expect(try again.boolAttribute("yes"))
-        #expect(try again.doubleAttribute("tiny") == 0x1.fffffffffffffp-1022)
-        let missing = #expect(throws: Failure.self) { _ = try again.integerAttribute("layers") }
-        #expect(
-            missing == .configuration("\(path): /: attribute \"layers\": expected an integer, found nothing"))
-        let wrong = #expect(throws: Failure.self) { _ = try again.boolAttribute("family", of: "/") }
-        #expect(
-            wrong
-                == .configuration("\(path): /: attribute \"family\": expected a truth value, found a string"))
     }
 
     // MARK: Other readers

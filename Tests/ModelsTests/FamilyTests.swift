@@ -6,7 +6,7 @@ import Testing
 @Suite struct FamilyTests {
     private func family(_ text: String, generation: String? = nil) throws -> any ModelFamily {
         func reader(_ text: String, _ file: String) throws -> JSONReader {
-            JSONReader(try JSONValue(parsing: Array(text.utf8), file: file), file: file)
+            try JSONReader(parsing: Array(text.utf8), file: file)
         }
         return try readModelFamily(
             reader(text, "config.json"),

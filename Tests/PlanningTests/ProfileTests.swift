@@ -3,7 +3,7 @@ import Support
 import Testing
 
 private func reader(_ text: String) throws -> JSONReader {
-    JSONReader(try JSONValue(parsing: Array(text.utf8), file: "profile.json"), file: "profile.json")
+    try JSONReader(parsing: Array(text.utf8), file: "profile.json")
 }
 
 /// One layer on one device, timed at some sizes.

@@ -165,7 +165,7 @@ struct ClusterTests {
 
     private func cluster(_ devices: String, _ network: String = #"{"bandwidth": 125e6}"#) throws -> Cluster {
         let text = #"{"devices": [\#(devices)], "network": \#(network)}"#
-        return try Cluster(JSONReader(JSONValue(parsing: Array(text.utf8), file: "c.json"), file: "c.json"))
+        return try Cluster(JSONReader(parsing: Array(text.utf8), file: "c.json"))
     }
 
     @Test("devices are counted out, links found by name")

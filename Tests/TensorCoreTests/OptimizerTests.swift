@@ -109,7 +109,6 @@ import Testing
                 .init(name: "other", shape: [5], sharingGroup: "decoder"), .init(name: "b", shape: [1]),
             ], ledger: ledger)
         #expect(bucket.declarations.map(\.name) == ["a", "b", "other", "table"])
-        #expect(bucket.sharingGroups == ["decoder", "encoder"])
         #expect(bucket.segment(nil) == 0..<7)
         #expect(bucket.segment("decoder") == 7..<12 && bucket.segment("encoder") == 12..<20)
         #expect(bucket.segment("nobody").isEmpty && bucket.count == 20)

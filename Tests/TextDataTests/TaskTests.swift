@@ -163,9 +163,7 @@ import Tokenizers
         #expect(Array(dataset.target(0)) == t5.encode("the movie") + [1])
         #expect(dataset.input(1).count == 16 && dataset.input(1).last == 1)
         #expect(dataset.truncatedCount == 1)
-        #expect(
-            dataset.maximumInputLength == 16
-                && dataset.maximumTargetLength == t5.encode("the movie").count + 1)
+        #expect(dataset.maximumTargetLength == t5.encode("the movie").count + 1)
     }
 
     @Test("a model of two vocabularies reads the one and writes the other") func twoVocabularies() throws {

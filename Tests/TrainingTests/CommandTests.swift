@@ -124,7 +124,7 @@ import Tokenizers
                 + ["--out", "\(workshop.path)/plan.json", "--json"])
         try #require(planned.status == 0, "\(planned.errors)")
         let file = "\(workshop.path)/plan.json"
-        let plan = try Plan(JSONReader(JSONValue(contentsOf: file), file: file), miniBatchSize: 8)
+        let plan = try Plan(JSONReader(contentsOf: file), miniBatchSize: 8)
         try plan.validate(layerCount: 5, worldSize: 2, miniBatchSize: 8)
         #expect(try json(planned.output) == JSONValue(contentsOf: file))
 

@@ -25,7 +25,7 @@ import Testing
         try #require(outcome.status == 0, "\(outcome.errors)")
         let log = try RunLog("\(workshop.path)/run")
         let path = "\(log.directory)/plan.json"
-        let plan = try Plan(JSONReader(JSONValue(contentsOf: path), file: path), miniBatchSize: 16)
+        let plan = try Plan(JSONReader(contentsOf: path), miniBatchSize: 16)
         let predicted = try #require(plan.predicted)
         // Redistribution takes what there is room for, so only a phase without one says what training needs.
         if caches, system == "eddl" { try Self.checkCachedPhase(log, plan) }
@@ -46,7 +46,7 @@ import Testing
     /// Epochs from the cache stay within what the forecast says of them.
     private static func checkCachedPhase(_ log: RunLog, _ plan: Plan) throws {
         let path = "\(log.directory)/profile.json"
-        let profile = try Profile(JSONReader(JSONValue(contentsOf: path), file: path))
+        let profile = try Profile(JSONReader(contentsOf: path))
         let costs = StageCosts(profile: profile)
         for (device, share) in zip(profile.devices, plan.cacheShares(profile)) {
             let measured = try #require(

@@ -12,7 +12,7 @@ struct PaperTableTests {
     private func comparison(_ name: String) throws -> TableComparison {
         let path = "experiments/paper/\(name)/table.json"
         return try TableSimulation(
-            SimulationTable(JSONReader(JSONValue(contentsOf: path), file: path))
+            SimulationTable(JSONReader(contentsOf: path))
         ).run()
     }
 
@@ -69,7 +69,7 @@ struct PaperTableTests {
             contentsOf: "experiments/paper/experiment.json",
             overrides: ["device.memory_budget_bytes=100000000"])
         let path = "experiments/clusters/jetson-nano-4.json"
-        let cluster = try Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+        let cluster = try Cluster(JSONReader(contentsOf: path))
         guard case .outOfMemory(let reason) = try ExperimentSimulation(experiment, cluster: cluster).run()
         else {
             Issue.record("expected an outcome out of memory")
@@ -81,7 +81,7 @@ struct PaperTableTests {
     @Test("all cluster files can be read", arguments: ["jetson-nano-8", "mixed-home", "devices-1000"])
     func clusters(name: String) throws {
         let path = "experiments/clusters/\(name).json"
-        let cluster = try Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+        let cluster = try Cluster(JSONReader(contentsOf: path))
         #expect(cluster.devices.count == ["jetson-nano-8": 8, "mixed-home": 4, "devices-1000": 1000][name])
     }
 
@@ -103,7 +103,7 @@ struct PaperTableTests {
     func badTables(rows: String, expected: String) throws {
         let text =
             #"{"title": "t", "experiment": "e", "cluster": "c", "quantity": "hours", "columns": [{"name": "x"}], \#(rows)}"#
-        let reader = JSONReader(try JSONValue(parsing: Array(text.utf8), file: "t.json"), file: "t.json")
+        let reader = try JSONReader(parsing: Array(text.utf8), file: "t.json")
         #expect {
             _ = try SimulationTable(reader)
         } throws: {

@@ -14,7 +14,7 @@ let profileChecks: [(name: String, run: Check)] = [
 
 private func family(_ configuration: String) throws -> any ModelFamily {
     try readModelFamily(
-        JSONReader(JSONValue(parsing: Array(configuration.utf8), file: "config.json"), file: "config.json"))
+        JSONReader(parsing: Array(configuration.utf8), file: "config.json"))
 }
 
 private func smallBert() throws -> any ModelFamily {
@@ -42,7 +42,7 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
     try expect(
         try world.allGather(Array(text.utf8)).allSatisfy { $0 == Array(text.utf8) },
         "profiles differ between ranks")
-    let read = try Profile(JSONReader(JSONValue(parsing: Array(text.utf8), file: "profile"), file: "profile"))
+    let read = try Profile(JSONReader(parsing: Array(text.utf8), file: "profile"))
     try expectEqual(read, profile, "the profile that was read back")
 
     try expectEqual(profile.devices.count, world.size, "devices")

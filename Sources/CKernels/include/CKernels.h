@@ -19,7 +19,6 @@ void ck_copy_rows(float *out, size_t out_stride, const float *x, size_t x_stride
 
 // ---- reductions ----
 void ck_column_sums(float *sums, const float *x, size_t rows, size_t columns);        // sums[:] += column sums of x
-double ck_dot(const float *a, const float *b, size_t n);                              // accumulated in double
 double ck_sum_squares(const float *x, size_t n);                                      // accumulated in double
 // <a - b, g>, accumulated in double: the gate's gradient in Parallel Adapters.
 double ck_dot_difference(const float *a, const float *b, const float *g, size_t n);

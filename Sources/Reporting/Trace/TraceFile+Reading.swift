@@ -5,7 +5,7 @@ extension TraceFile {
     ///
     /// - Throws: a configuration failure that names the file and the event, what was expected and what was found.
     public static func read(_ path: String) throws -> [TraceGroup] {
-        let root = try JSONReader(JSONValue(contentsOf: path), file: path)
+        let root = try JSONReader(contentsOf: path)
             .object(keys: ["displayTimeUnit", "traceEvents"])
         var groups = Dictionary(
             uniqueKeysWithValues: TraceGroup.Origin.allCases.map { ($0, TraceGroup(origin: $0, spans: [])) })

@@ -16,7 +16,7 @@ package struct AdapterDirectory {
     package init(_ path: String) throws {
         self.path = path
         let file = path + "/" + Self.configurationFile
-        configuration = try JSONReader(JSONValue(contentsOf: file), file: file).object()
+        configuration = try JSONReader(contentsOf: file).object()
     }
 
     /// The most tokens of a text that the adapter was trained to write, with some room.

@@ -59,7 +59,7 @@ struct TrainingCheckpoint {
     }
 
     init(_ text: String, file: String) throws {
-        let object = try JSONReader(JSONValue(parsing: Array(text.utf8), file: file), file: file).object()
+        let object = try JSONReader(parsing: Array(text.utf8), file: file).object()
         _ = try object.required("format_version").integer(in: 1...1)
         started = try object.required("started").number()
         step = try object.required("step").integer(in: 0...Int.max)

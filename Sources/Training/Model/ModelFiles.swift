@@ -98,7 +98,7 @@ package final class ModelFiles {
     func declaredPooling() throws -> Pooling {
         let path = specification.path + "/1_Pooling/config.json"
         guard fileExists(path) else { return .cls }
-        let object = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+        let object = try JSONReader(contentsOf: path).object()
         return try object.optional("pooling_mode_mean_tokens")?.bool() == true ? .mean : .cls
     }
 }

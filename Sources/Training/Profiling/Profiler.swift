@@ -226,12 +226,12 @@ package struct Profiler: Sendable {
             ("device", device.json), ("links", .array(links.map(\.json))),
         ])
         let gathered = try world.gather(Array(own.text().utf8))
-        let text = try world.fromRoot {
+        let shared = try world.jsonFromRoot("profile") {
             var devices: [DeviceProfile] = []
             var allLinks: [LinkProfile] = []
             for (rank, bytes) in gathered!.enumerated() {
                 let file = "profile of rank \(rank)"
-                let object = try JSONReader(JSONValue(parsing: bytes, file: file), file: file).object()
+                let object = try JSONReader(parsing: bytes, file: file).object()
                 devices.append(try DeviceProfile(try object.required("device")))
                 allLinks += try object.required("links").array().map { try LinkProfile($0) }
             }
@@ -239,9 +239,9 @@ package struct Profiler: Sendable {
                 devices: devices, layers: layers,
                 links: allLinks.sorted { ($0.ranks.0, $0.ranks.1) < ($1.ranks.0, $1.ranks.1) },
                 meanTokens: meanTokens, sampleCount: sampleCount, peakTokens: peakTokens)
-            return Array(profile.json.text().utf8)
+            return profile.json
         }
-        return try Profile(JSONReader(JSONValue(parsing: text, file: "profile"), file: "profile"))
+        return try Profile(shared)
     }
 }
 

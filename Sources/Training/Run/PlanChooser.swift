@@ -47,8 +47,7 @@ package enum PlanChooser {
                 bytes.isEmpty
                 ? nil
                 : try Profile(
-                    JSONReader(
-                        JSONValue(parsing: bytes, file: directory.profilePath), file: directory.profilePath))
+                    JSONReader(parsing: bytes, file: directory.profilePath))
             isResumed = true
         }
     }
@@ -71,8 +70,8 @@ package enum PlanChooser {
     private static func profile(readFrom path: String, _ session: Session) throws -> Profile {
         let hosts = try HostDescription.gather(session.context.world)
         let lengths = try Lengths(session)
-        let bytes = try session.context.world.fromRoot {
-            let profile = try Profile(JSONReader(JSONValue(contentsOf: path), file: path))
+        let resolved = try session.context.world.jsonFromRoot(path) {
+            let profile = try Profile(JSONReader(contentsOf: path))
             try profile.check(session.experiment, session.model.configuration)
             try profile.check(hosts)
             guard profile.sampleCount == nil || profile.sampleCount == lengths.sources.count else {
@@ -80,9 +79,9 @@ package enum PlanChooser {
                     "profile: expected the \(lengths.sources.count) samples of \(session.experiment.task.train), found "
                         + "\(profile.sampleCount!)")
             }
-            return Array(try profile.with(peakTokens: lengths.peaks).json.text().utf8)
+            return try profile.with(peakTokens: lengths.peaks).json
         }
-        return try Profile(JSONReader(JSONValue(parsing: bytes, file: path), file: path))
+        return try Profile(resolved)
     }
 
     /// How long the samples of a run are.
@@ -132,7 +131,7 @@ package enum PlanChooser {
         let layerCount = session.model.family.plannerLayers.count
         let size = experiment.training.miniBatchSize
         let worldSize = session.context.world.size
-        let bytes = try session.context.world.fromRoot {
+        let reader = try session.context.world.jsonFromRoot("plan") {
             var plan = try experiment.plan(from: profile)
             try plan.validate(layerCount: layerCount, worldSize: worldSize, miniBatchSize: size)
             if let profile {
@@ -140,9 +139,8 @@ package enum PlanChooser {
                     of: plan, miniBatches: Lengths(session).miniBatches)
                 plan.predicted?.meanStepSeconds = mean
             }
-            return Array(plan.json.text().utf8)
+            return plan.json
         }
-        let reader = JSONReader(try JSONValue(parsing: bytes, file: "plan"), file: "plan")
         return Choice(plan: try Plan(reader, miniBatchSize: size), profile: profile, worldSize: worldSize)
     }
 }

@@ -31,9 +31,9 @@ package final class ReplayRun {
         let changesDirectory = overrides.contains { $0.hasPrefix("output.directory=") }
         let isDirectory = try world.fromRoot { fileExists(source + "/experiment.json") ? [1] : [] } == [1]
         let path = isDirectory ? source + "/experiment.json" : source
-        let kept = try world.fromRoot { Array(try Experiment(contentsOf: path).json.text().utf8) }
+        let kept = try world.jsonFromRoot(path) { try Experiment(contentsOf: path).json }
         let original = RunDirectory(
-            of: try Experiment(JSONReader(JSONValue(parsing: kept, file: path), file: path)),
+            of: try Experiment(kept),
             at: isDirectory ? source : nil)
         let session = try Session(
             world: world, experimentPath: path, overrides: overrides, data: .trainAndValidation,

@@ -44,17 +44,16 @@ package final class Session {
         adjust: (inout Experiment) throws -> Void = { _ in }
     ) throws {
         try Handshake.check(world)
-        let resolved = try world.fromRoot {
+        let reader = try world.jsonFromRoot(experimentPath, line: 0) {
             var experiment = try Experiment(contentsOf: experimentPath, overrides: overrides)
             try adjust(&experiment)
             // Read where its file and lines are known; the other ranks receive it as one line.
             if let plan = experiment.parallelism.plan {
                 _ = try Plan(plan, miniBatchSize: experiment.training.miniBatchSize)
             }
-            return Array(experiment.json.text().utf8)
+            return experiment.json
         }
-        let experiment = try Experiment(
-            JSONReader(JSONValue(parsing: resolved, file: experimentPath), file: experimentPath, line: 0))
+        let experiment = try Experiment(reader)
         self.experiment = experiment
         world.waitLimit = WaitLimit(seconds: experiment.parallelism.waitLimit)
         let trace = TraceRecorder(rank: world.rank)

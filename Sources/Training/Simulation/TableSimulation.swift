@@ -23,7 +23,7 @@ package struct TableSimulation {
                 let settings = row.settings.over(column.settings).over(table.settings)
                 let path = settings.cluster!
                 let cluster =
-                    try clusters[path] ?? Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+                    try clusters[path] ?? Cluster(JSONReader(contentsOf: path))
                 clusters[path] = cluster
                 cells.append(try cell(base, settings, cluster, published))
             }

@@ -86,7 +86,7 @@ package enum ClusterSurvey {
         var (details, links): ([RankDetails], [LinkProfile]) = ([], [])
         for (rank, bytes) in gathered.enumerated() {
             let file = "report of rank \(rank)"
-            let object = try JSONReader(JSONValue(parsing: bytes, file: file), file: file).object()
+            let object = try JSONReader(parsing: bytes, file: file).object()
             details.append(try RankDetails(object.required("details")))
             links += try object.required("links").array().map { try LinkProfile($0) }
         }
@@ -97,10 +97,8 @@ package enum ClusterSurvey {
     private static func read(
         _ path: String, _ overrides: [String], _ world: borrowing Communicator
     ) throws -> Experiment {
-        let bytes = try world.fromRoot {
-            Array(try Experiment(contentsOf: path, overrides: overrides).json.text().utf8)
-        }
-        return try Experiment(JSONReader(JSONValue(parsing: bytes, file: path), file: path, line: 0))
+        try Experiment(
+            world.jsonFromRoot(path, line: 0) { try Experiment(contentsOf: path, overrides: overrides).json })
     }
 
     /// This host's ways to all others. Collective.
@@ -108,11 +106,8 @@ package enum ClusterSurvey {
         _ interfaces: [NetworkInterface], _ identities: [RankIdentity],
         _ world: borrowing Communicator
     ) throws -> [NetworkRoute] {
-        let all = try world.allGather(Array(JSONValue.array(interfaces.map(\.json)).text().utf8))
-        let byRank = try all.map { bytes in
-            try JSONReader(JSONValue(parsing: bytes, file: "interfaces"), file: "interfaces").array().map {
-                try NetworkInterface($0)
-            }
+        let byRank = try world.allGatherJSON(.array(interfaces.map(\.json)), "interfaces").map {
+            try $0.array().map { try NetworkInterface($0) }
         }
         let hosts = identities.map(\.host)
         return NetworkRoute.find(

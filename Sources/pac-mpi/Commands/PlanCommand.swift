@@ -23,7 +23,7 @@ struct PlanCommand: ParsableCommand {
     func run() throws {
         guard Program.speaks else { return }
         let experiment = try Experiment(contentsOf: arguments.experiment, overrides: arguments.overrides)
-        let profile = try Profile(JSONReader(JSONValue(contentsOf: profile), file: profile))
+        let profile = try Profile(JSONReader(contentsOf: profile))
         try profile.check(experiment)
         let plan = try experiment.plan(from: profile)
         try plan.validate(

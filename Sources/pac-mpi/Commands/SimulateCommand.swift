@@ -88,12 +88,12 @@ struct SimulateCommand: ParsableCommand {
         let experiment = try Experiment(contentsOf: path, overrides: arguments.overrides)
         if let profile {
             let measured = try MeasuredSimulation(
-                experiment, Profile(JSONReader(JSONValue(contentsOf: profile), file: profile)))
+                experiment, Profile(JSONReader(contentsOf: profile)))
             return try finish(measured.json, measured.table, measured.simulation)
         }
         let cluster = cluster!  // one of the two is there
         let simulation = try ExperimentSimulation(
-            experiment, cluster: try Cluster(JSONReader(JSONValue(contentsOf: cluster), file: cluster)),
+            experiment, cluster: try Cluster(JSONReader(contentsOf: cluster)),
             reading: .init(targetTokens: targetTokens, sampleCount: samples))
         switch try simulation.run() {
         case .completed(let run):

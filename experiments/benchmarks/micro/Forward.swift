@@ -55,7 +55,7 @@ private struct EncoderDecoderShape {
 
     init(_ directory: String) throws {
         let path = directory + "/config.json"
-        let object = try JSONReader(JSONValue(contentsOf: path), file: path).object()
+        let object = try JSONReader(contentsOf: path).object()
         func size(_ names: String...) throws -> Int {
             let name = names.first { object.optional($0) != nil } ?? names[0]
             return try object.required(name).integer(in: 1...1_000_000)
