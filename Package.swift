@@ -70,11 +70,21 @@ let package = Package(
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
 
-        // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
+        // What tests start as processes of their own, each of which needs no more than what it tests: ranks under mpirun,
+        // one check a name, and a process that HDF5Tests kill while it writes.
+        .target(
+            name: "RankChecks", dependencies: ["MPI", "Support"], path: "Tests/RankChecks",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "mpi-checks", dependencies: ["RankChecks", "MPI", "Support"], path: "Tests/mpi-checks",
+            swiftSettings: strict),
         .executableTarget(
             name: "spmd-checks",
-            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support"],
+            dependencies: ["RankChecks", "Training", "Models", "Planning", "TensorCore", "MPI", "Support"],
             path: "Tests/spmd-checks",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "hdf5-process", dependencies: ["HDF5", "Support"], path: "Tests/hdf5-process",
             swiftSettings: strict),
 
         // What tests use to start programs, alone or under mpirun.
@@ -95,15 +105,16 @@ let package = Package(
             name: "ModelsTests", dependencies: ["Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "MPITests", dependencies: ["MPI", "spmd-checks", "Launching", "Support"],
+            name: "MPITests", dependencies: ["MPI", "mpi-checks", "Launching", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "HDF5Tests", dependencies: ["HDF5", "spmd-checks", "Support"], swiftSettings: strict),
+            name: "HDF5Tests", dependencies: ["HDF5", "hdf5-process", "Launching", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
                 "Training", "Models", "Planning", "TensorCore", "TextData", "HDF5", "Reporting",
-                "Support", "Launching", "pac-mpi",
+                "Support", "Launching", "pac-mpi", "spmd-checks",
             ],
             swiftSettings: strict),
     ]
