@@ -119,16 +119,17 @@ public final class Session {
         try BatchBuilder(dataset, model.family, head: headKind, pooling: pooling)
     }
 
-    /// Lets the ledger keep to the budget of this rank's host. Collective.
+    /// Lets the ledger keep to the budget of this rank's host, and tell of memory that the system refuses. Collective.
     private static func enforceBudget(
         _ experiment: Experiment, _ ledger: Ledger, _ world: borrowing Communicator
     ) throws -> Int? {
+        ledger.activity = "start"
+        ledger.endJobWhenRefused()
         let host = MPIEnvironment.processorName
         let hosts = try world.allGather(Array(host.utf8)).map { String(decoding: $0, as: UTF8.self) }
         guard let budget = experiment.device.memoryBudget else { return nil }
         try world.agree { try budget.check(hosts, key: "device.memory_budget_bytes") }
         guard let bytes = budget.bytes(onHost: host) else { return nil }
-        ledger.activity = "start"
         ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }
         return bytes
     }
