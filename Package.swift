@@ -1,7 +1,11 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
-let strict: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+// .ci/run sets this, so that no warning comes in. Elsewhere a compiler that warns of more must not keep anyone from building.
+let failsOnWarnings = Context.environment["PAC_MPI_WARNINGS"] == "errors"
+let strict: [SwiftSetting] =
+    [.swiftLanguageMode(.v6)] + (failsOnWarnings ? [.unsafeFlags(["-warnings-as-errors"])] : [])
+let strictC = failsOnWarnings ? ["-Wall", "-Werror"] : []
 
 // A target imports only lower floors (ARCHITECTURE.md); scripts build with
 // `--explicit-target-dependency-import-check error`, so the list below is the rule and not a wish.
@@ -22,7 +26,7 @@ let package = Package(
             name: "CBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
         // Optimised in debug builds as well: without -O3 its loops are 10 to 100 times slower.
-        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"] + strictC)]),
         .target(name: "Support", swiftSettings: strict),
 
         // Floor 1
@@ -62,7 +66,7 @@ let package = Package(
         // The benchmark page's measurements of parts by themselves.
         .target(
             name: "Peak", path: "experiments/benchmarks/peak",
-            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=fast"])]),
+            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=fast"] + strictC)]),
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
