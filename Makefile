@@ -15,7 +15,7 @@ data:
 	@ln -sfn "$$(cd "$(DATA)" && pwd)" data
 
 format:
-	@swift format -i -r Sources Tests Package.swift
+	@scripts/format
 
 lint:
-	@swift format lint --strict -r Sources Tests
+	@scripts/format --check

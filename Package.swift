@@ -1,7 +1,11 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
-let strict: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+// .ci/run sets this, so that no warning comes in. Elsewhere a compiler that warns of more must not keep anyone from building.
+let failsOnWarnings = Context.environment["PAC_MPI_WARNINGS"] == "errors"
+let strict: [SwiftSetting] =
+    [.swiftLanguageMode(.v6)] + (failsOnWarnings ? [.unsafeFlags(["-warnings-as-errors"])] : [])
+let strictC = failsOnWarnings ? ["-Wall", "-Werror"] : []
 
 // A target imports only lower floors (ARCHITECTURE.md); scripts build with
 // `--explicit-target-dependency-import-check error`, so the list below is the rule and not a wish.
@@ -22,7 +26,7 @@ let package = Package(
             name: "CBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
         // Optimised in debug builds as well: without -O3 its loops are 10 to 100 times slower.
-        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"])]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"] + strictC)]),
         .target(name: "Support", swiftSettings: strict),
 
         // Floor 1
@@ -108,7 +112,7 @@ let package = Package(
         // The benchmark page's measurements of parts by themselves.
         .target(
             name: "Peak", path: "experiments/benchmarks/peak",
-            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=fast"])]),
+            cSettings: [.unsafeFlags(["-O3", "-ffp-contract=fast"] + strictC)]),
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
@@ -116,14 +120,24 @@ let package = Package(
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
 
-        // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
+        // What tests start as processes of their own, each of which needs no more than what it tests: ranks under mpirun,
+        // one check a name, and a process that HDF5Tests kill while it writes.
+        .target(
+            name: "RankChecks", dependencies: ["MPI", "Support"], path: "Tests/RankChecks",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "mpi-checks", dependencies: ["RankChecks", "MPI", "Support"], path: "Tests/mpi-checks",
+            swiftSettings: strict),
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "Models", "Planning",
-                "TensorCore", "MPI", "HDF5", "Support",
+                "RankChecks", "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "Models",
+                "Planning", "TensorCore", "MPI", "Support",
             ],
             path: "Tests/spmd-checks",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "hdf5-process", dependencies: ["HDF5", "Support"], path: "Tests/hdf5-process",
             swiftSettings: strict),
 
         // What tests use to start programs, alone or under mpirun.
@@ -156,17 +170,17 @@ let package = Package(
             name: "ModelsTests", dependencies: ["Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "MPITests", dependencies: ["MPI", "Cluster", "spmd-checks", "Launching", "Support"],
+            name: "MPITests", dependencies: ["MPI", "mpi-checks", "Launching", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "HDF5Tests", dependencies: ["HDF5", "spmd-checks", "Support"], swiftSettings: strict),
+            name: "HDF5Tests", dependencies: ["HDF5", "hdf5-process", "Launching", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
                 "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
-                "Verification", "Models", "Planning",
-                "TextData", "Tokenizers", "TensorCore", "HDF5", "Reporting", "Support", "Launching",
-                "pac-mpi",
+                "Verification", "Models", "Planning", "TextData", "Tokenizers", "TensorCore", "HDF5",
+                "Reporting", "Support", "Launching", "pac-mpi", "spmd-checks",
             ],
             swiftSettings: strict),
     ]

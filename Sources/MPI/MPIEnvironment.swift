@@ -77,7 +77,10 @@ public enum MPIEnvironment {
 
     static func use(_ rollCall: RollCall) {
         let box = RollCallBox(value: rollCall)
-        self.rollCall.withLock { $0 = box }
+        self.rollCall.withLock {
+            precondition($0 == nil, "the world is made once")
+            $0 = box
+        }
     }
 
     /// This process's rank in the world, known before (and without) `initialize`; 0 without `mpirun`.

@@ -16,7 +16,7 @@ public final class Ledger {
     /// Off during inference: then operations on trainable parameters record nothing either.
     public private(set) var isRecording = true
 
-    /// What the rank is doing, for the message about an exceeded budget.
+    /// What the rank is doing, for messages about memory that is lacking.
     public var activity: any CustomStringConvertible = ""
 
     /// Where large buffers come from.
@@ -25,6 +25,7 @@ public final class Ledger {
     private var totalBytes = 0
     private var budget = Int.max
     private var exceeded: ((BudgetOverrun) -> Never)?
+    private var refused: ((RefusedAllocation) -> Never)?
 
     public init() {}
 
@@ -35,6 +36,11 @@ public final class Ledger {
         self.budget = budget
         exceeded = onOverrun
     }
+
+    /// Sets what ends the run when the system has no memory for a buffer. Without it the process is trapped.
+    ///
+    /// - Parameter onRefusal: is called where nothing in this process can go on; it should allocate little.
+    public func onRefusal(_ onRefusal: @escaping (RefusedAllocation) -> Never) { refused = onRefusal }
 
     /// Bytes that may still be allocated.
     public var headroom: Int { budget - totalBytes }
@@ -76,6 +82,15 @@ public final class Ledger {
         if totalBytes > peakTotalBytes { peakTotalBytes = totalBytes }
     }
 
+    /// Ends the run because the system has no memory for bytes that `register` has entered.
+    func refuse(_ bytes: Int, _ category: MemoryCategory) -> Never {
+        release(bytes, category)
+        refused?(
+            RefusedAllocation(
+                requested: bytes, category: category, liveBytes: liveBytes, activity: activity.description))
+        fatalError("out of memory: \(bytes) bytes for \(category.rawValue)")
+    }
+
     /// Takes back what `register` entered.
     public func release(_ bytes: Int, _ category: MemoryCategory) {
         liveBytes[category.index] -= bytes
@@ -86,6 +101,16 @@ public final class Ledger {
 /// An allocation that would have gone beyond the budget.
 public struct BudgetOverrun: Sendable {
     public let budget: Int
+    /// Bytes asked for, and what for.
+    public let requested: Int
+    public let category: MemoryCategory
+    /// Bytes of each category at that moment, in the order of `MemoryCategory.allCases`.
+    public let liveBytes: [Int]
+    public let activity: String
+}
+
+/// An allocation for which the system had no memory.
+public struct RefusedAllocation: Sendable {
     /// Bytes asked for, and what for.
     public let requested: Int
     public let category: MemoryCategory

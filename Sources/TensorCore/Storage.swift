@@ -29,10 +29,7 @@ public final class Storage {
         } else if posix_memalign(&raw, 64, max(64, bytes)) != 0 {
             raw = nil
         }
-        guard let raw else {
-            // The system's own refusal: nothing in this process could go on.
-            fatalError("out of memory: \(bytes) bytes for \(category.rawValue)")
-        }
+        guard let raw else { ledger.refuse(bytes, category) }
         pointer = raw.assumingMemoryBound(to: Float.self)
     }
 

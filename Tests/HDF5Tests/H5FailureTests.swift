@@ -1,5 +1,6 @@
 import Foundation
 import HDF5
+import Launching
 import Support
 import Testing
 
@@ -59,7 +60,7 @@ import Testing
         try writer.writeDataset("x", [Int32(1)])
         try writer.flush()
         for mode in ["read", "write"] {
-            let (status, _, text) = try run([spmdChecks, "open-to-\(mode)", path])
+            let (status, _, text) = try run([helper, "open-to-\(mode)", path])
             #expect(status == 2)
             #expect(text.hasPrefix("\(path): opening the file"), "\(text)")
             #expect(
@@ -67,7 +68,7 @@ import Testing
                 "\(text)")
         }
         try writer.close()
-        let (status, _, text) = try run([spmdChecks, "open-to-read", path])
+        let (status, _, text) = try run([helper, "open-to-read", path])
         #expect(status == 0, "\(text)")
         #expect(try H5File.openForReading(path).openDataset("x").read(Int32.self) == [1])
     }
@@ -170,7 +171,7 @@ import Testing
     @Test func flushedRowsSurviveKill() throws {
         for trial in 0..<5 {
             let path = folder.file("killed-\(trial).h5")
-            let (status, reason, _) = try run([spmdChecks, "write-and-die", path])
+            let (status, reason, _) = try run([helper, "write-and-die", path])
             #expect(reason == .uncaughtSignal && status == SIGKILL)
             let file = try H5File.openForReading(path)
             let rows = try file.openDataset("train/encoder/activations", type: .float32)
@@ -183,13 +184,11 @@ import Testing
     }
 
     /// A disk of 2 MiB: the failure says so, and what was flushed before is there.
-    @Test(.enabled(if: canMount(), "mounting a small file system needs root")) func fullDiskIsNamed() throws {
-        let disk = folder.file("disk")
-        try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
-        #expect(try run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]).status == 0)
-        // Lazily, because a file given up stays open until the process ends.
-        defer { #expect((try? run(["umount", "-l", disk]).status) == 0) }
-        let path = disk + "/cache.h5"
+    @Test(.enabled(if: SmallDisk.isPermitted, "mounting a small file system needs root"))
+    func fullDiskIsNamed() throws {
+        // A file given up stays open until the process ends.
+        let disk = try SmallDisk(folder.file("disk"), kibibytes: 2048)
+        let path = disk.path + "/cache.h5"
         let file = try H5File.create(path)
         let rows = try file.createDataset("train/encoder/activations", type: .float32, rowShape: [4, 256])
         func values(_ row: Int) -> [Float] { (0..<1024).map { Float(row * 1024 + $0) } }
@@ -215,17 +214,9 @@ import Testing
         let saved = try H5File.openForReading(copy).openDataset("train/encoder/activations")
         #expect(saved.rowCount >= flushed)
         #expect(try saved.read(Float.self, rows: 0..<flushed) == (0..<flushed).flatMap(values))
+        try disk.unmount()
     }
 }
 
-/// The executable built beside the test bundle that writes a file and kills itself.
-private let spmdChecks = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-    .appendingPathComponent("spmd-checks").path
-
-/// True when this process may mount file systems.
-private func canMount() -> Bool {
-    guard let folder = try? Folder(),
-        (try? run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder.path]).status) == 0
-    else { return false }
-    return (try? run(["umount", folder.path]).status) == 0
-}
+/// The other process, which writes a file and kills itself, or opens one.
+private let helper = builtExecutable("hdf5-process")

@@ -44,18 +44,21 @@ public func mpirun(
         whileRunning: whileRunning)
 }
 
+/// The ids of the processes that a process on this machine has started and that are still there.
+public func children(of parent: Int32) throws -> [Int32] {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init).filter {
+        // A process that ends meanwhile is none that is looked for.
+        (try? String(contentsOfFile: "/proc/\($0)/status", encoding: .utf8))?
+            .contains("\nPPid:\t\(parent)\n") == true
+    }
+}
+
 /// The process id of a rank that an `mpirun` on this machine has started.
 public func process(ofRank rank: Int, under launcher: Int32) throws -> Int32 {
     let mark = Data("OMPI_COMM_WORLD_RANK=\(rank)\0".utf8)
-    for name in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
-        // A process that ends meanwhile is none that is looked for.
-        guard let number = Int32(name),
-            let status = try? String(contentsOfFile: "/proc/\(name)/status", encoding: .utf8),
-            status.contains("\nPPid:\t\(launcher)\n"),
-            let environment = try? Data(contentsOf: URL(fileURLWithPath: "/proc/\(name)/environ")),
-            environment.range(of: mark) != nil
-        else { continue }
-        return number
+    for number in try children(of: launcher) {
+        let environment = try? Data(contentsOf: URL(fileURLWithPath: "/proc/\(number)/environ"))
+        if environment?.range(of: mark) != nil { return number }
     }
     throw LaunchError("mpirun (process \(launcher)) has no rank \(rank)")
 }
@@ -113,15 +116,6 @@ public func launch(
     return Outcome(
         status: process.terminationReason == .exit ? status : 128 + status, output: texts[0], errors: texts[1]
     )
-}
-
-/// Kills the processes that a process has started, so that they have no time to tidy up.
-public func killChildren(of parent: Int32) throws {
-    let killer = Process()
-    killer.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    killer.arguments = ["pkill", "-KILL", "-P", "\(parent)"]
-    try killer.run()
-    killer.waitUntilExit()
 }
 
 /// Calls a body while no signal is blocked on this thread: tests run on threads where most are, and a program inherits that.

@@ -3,7 +3,7 @@ import Launching
 import MPI
 import Testing
 
-/// Every check runs on ranks of its own under `mpirun`; see `Tests/spmd-checks` for what each one asks.
+/// Every check runs on ranks of its own under `mpirun`; see `Tests/mpi-checks` for what each one asks.
 @Suite(.serialized) struct CommunicatorTests {
     /// The checks that pass on any number of ranks.
     static let checks = [
@@ -31,7 +31,7 @@ import Testing
     }
 
     @Test func oneProcessNeedsNoLauncher() throws {
-        let outcome = try launch(spmdChecks, Self.checks, seconds: 60)
+        let outcome = try launch(mpiChecks, Self.checks, seconds: 60)
         #expect(outcome.errors == "")
         #expect(outcome.status == 0)
         for check in Self.checks { #expect(outcome.count(of: "ok \(check)") == 1, "\(check)") }

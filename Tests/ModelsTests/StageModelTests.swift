@@ -3,7 +3,10 @@ import TensorCore
 import Testing
 
 @Suite struct StageModelTests {
-    static let cuts = TinyModel.all.flatMap { model in (1..<6).map { (model, $0) } }
+    /// Every model, cut behind each of its planner layers but the last.
+    static let cuts = TinyModel.all.flatMap { model in
+        (1..<(try! model.family().plannerLayers.count)).map { (model, $0) }
+    }
 
     private func expectClose(_ found: [Float], _ expected: [Float], scale: Float, _ what: String) {
         #expect(found.count == expected.count)
@@ -31,7 +34,6 @@ import Testing
     func twoStagesHaveTheLossAndTheGradientsOfOne(place: (TinyModel, Int), drops: Bool) throws {
         let (model, cut) = place
         let count = try model.family().plannerLayers.count
-        guard cut < count else { return }
         let batch = try model.batch()
         let dropout =
             drops ? DropoutKeys(probability: 0.2, seed: 1, epoch: 2, sampleIDs: batch.sampleIDs) : nil

@@ -1,7 +1,6 @@
 import Foundation
 import Launching
 import Planning
-import Reporting
 import Support
 import Testing
 
@@ -290,10 +289,43 @@ import Testing
             message: ["WORKSHOP/train.jsonl: cannot be made: ", "is not a directory"]),
     ]
 
-    @Test("one message and the right status", arguments: models + experiments + techniques + data + plans)
-    func oneMessageAndTheRightStatus(
-        _ item: Case
-    ) throws {
+    /// A run of a case.
+    struct Combination: Sendable {
+        /// Which list has the case.
+        let kind: String
+        let item: Case
+        let ranks: Int
+
+        /// What the message is about: a file, or the first part of a key's path.
+        var place: Substring {
+            item.message[0].prefix { !(item.message[0].hasPrefix("WORKSHOP") ? ": " : ".: ").contains($0) }
+        }
+    }
+
+    static let combinations = [
+        ("model", models), ("experiment", experiments), ("technique", techniques), ("data", data),
+        ("plan", plans),
+    ].flatMap { kind, items in
+        items.flatMap { item in item.ranks.map { Combination(kind: kind, item: item, ranks: $0) } }
+    }
+
+    static let factors: [@Sendable (Combination) -> String] = [
+        { $0.kind }, { "\($0.place)" }, { "\($0.item.settings.isEmpty)" }, { "\($0.ranks)" },
+    ]
+
+    /// All cases on one rank, which costs little, and those on four that `combinationsToRun` chooses.
+    static let cases: [Case] = {
+        let chosen = combinationsToRun(combinations, factors: factors)
+        let onFour = Set(chosen.filter { $0.ranks == 4 }.map(\.item.testDescription))
+        return (models + experiments + techniques + data + plans).map { item in
+            var item = item
+            if item.ranks.count > 1, !onFour.contains(item.testDescription) { item.ranks = [1] }
+            return item
+        }
+    }()
+
+    @Test("one message and the right status", arguments: cases)
+    func oneMessageAndTheRightStatus(_ item: Case) throws {
         let workshop = try Workshop()
         try item.damage(workshop)
         func filled(_ text: String) -> String {
@@ -327,73 +359,5 @@ import Testing
         #expect(usage.status == 2)
         #expect(usage.output == "")
         #expect(usage.errors.split(separator: "\n").count { $0.hasPrefix("Error:") } == 1, "\(usage.errors)")
-    }
-
-    // MARK: A full disk
-
-    /// A small file system in memory that is full at once; nil where this user cannot mount one.
-    private final class SmallDisk {
-        let path: String
-
-        init?(_ workshop: Workshop, kibibytes: Int) throws {
-            path = workshop.path + "/disk"
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-            let mounted = try launch(
-                "/usr/bin/env", ["mount", "-t", "tmpfs", "-o", "size=\(kibibytes)k", "tmpfs", path],
-                seconds: 10)
-            guard mounted.status == 0 else { return nil }
-        }
-
-        deinit { _ = try? launch("/usr/bin/env", ["umount", "-l", path], seconds: 10) }
-    }
-
-    /// Two stages, so that the cache is written twice: by stages, then by samples.
-    private static let pairs = Plan.of(
-        [(0..<3, [0, 1], [2, 2]), (3..<5, [2, 3], [2, 2])], microBatchCount: 2)
-
-    /// A disk too small for the first epoch, and one that is full when the samples change hands.
-    @Test("a full disk while caching", arguments: [(1, 100), (4, 100), (4, 2800)]) func aFullDiskWhileCaching(
-        ranks: Int, kibibytes: Int
-    ) throws {
-        let workshop = try Workshop()
-        let plan = ranks == 1 ? Plan.alone(layerCount: 5) : Self.pairs
-        _ = try workshop.train("run", plan: .alone(layerCount: 5), settings: ["training.epochs=1"])
-        let adapter = try workshop.read("run/adapter/adapter_model.safetensors")
-        guard let disk = try SmallDisk(workshop, kibibytes: kibibytes) else {
-            print("a full disk: not tested, as this user cannot mount a small one")
-            return
-        }
-        let outcome = try workshop.run(
-            ranks: ranks,
-            ["train", workshop.experiment, "--overwrite"]
-                + Workshop.arguments(
-                    // More than there is: without a budget the run would keep to what is free.
-                    ["cache.directory=\(disk.path)", "cache.budget_bytes=1000000000"], plan: plan),
-            seconds: 30)
-        #expect(outcome.status == 1)
-        let lines = outcome.errors.split(separator: "\n")
-        #expect(lines.count == 1 && lines[0].hasPrefix("pac-mpi: "), "\(outcome.errors)")
-        #expect(outcome.errors.contains(disk.path))
-        #expect(outcome.errors.contains("No space left on device"))
-        // What was saved is whole: the adapter of the run before or, once the first epoch was through, that epoch's own;
-        // the plan; and every line of the log.
-        let after = try workshop.read("run/adapter/adapter_model.safetensors")
-        #expect((after == adapter) == (kibibytes == 100))
-        #expect(after.count == adapter.count)
-        let log = try RunLog("\(workshop.path)/run")
-        #expect(log.events("start").count == 1)
-        if kibibytes > 100 { #expect(log.events("epoch").count == 1) }
-        #expect(log.events("end").isEmpty)
-        _ = try JSONValue(contentsOf: "\(workshop.path)/run/plan.json")
-        // What the ranks did up to the failure is there, and a page can be made of it.
-        let trace = try TraceFile.read("\(workshop.path)/run/trace.json")
-        #expect(trace.map(\.ranks) == [Array(0..<ranks)])
-        for rank in 0..<ranks {
-            #expect(trace[0].spans.contains { $0.rank == rank && $0.name == "F0" && $0.arguments.step == 1 })
-        }
-        let report = try workshop.run(["report", "\(workshop.path)/run"])
-        #expect(report.status == 0, "\(report.errors)")
-        let page = String(decoding: try workshop.read("run/report.html"), as: UTF8.self)
-        #expect(page.contains("This run did not come to its end"))
     }
 }

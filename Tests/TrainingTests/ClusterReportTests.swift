@@ -341,7 +341,7 @@ import Training
         }
         // A later version may say more of itself.
         let identity = Cluster().identities[0]
-        guard case .object(let members) = identity.json else { return }
+        let members = try #require(identity.json.members)
         let later = JSONValue.object(members + [JSONMember(key: "colour", value: "red", line: 0)])
         #expect(try RankIdentity(JSONReader(later, file: "identity")) == identity)
     }

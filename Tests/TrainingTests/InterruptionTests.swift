@@ -55,7 +55,8 @@ import Testing
         let outcome = try launch(
             builtExecutable("pac-mpi"), ["train", workshop.experiment] + arguments, seconds: 30
         ) { process in
-            while !workshop.exists("run/metrics.jsonl") { usleep(20_000) }
+            let deadline = Date(timeIntervalSinceNow: 20)
+            while !workshop.exists("run/metrics.jsonl"), Date() < deadline { usleep(20_000) }
             kill(process, SIGINT)
         }
         #expect(outcome.status == 1)

@@ -1,9 +1,11 @@
+import Foundation
 import Launching
 import Planning
 import Support
 import Testing
 
-/// A budget is kept: what would go beyond it ends the run and says so, on one rank and on many.
+/// A budget is kept: what would go beyond it ends the run and says so, on one rank and on many. So does what goes beyond
+/// the system's memory.
 @Suite struct MemoryBudgetTests {
     private static let budget = ["device.memory_budget_bytes=60000"]
 
@@ -26,6 +28,37 @@ import Testing
         ] {
             #expect(line.contains(category), "\(line)")
         }
+    }
+
+    @Test("memory that the system does not have ends the run as well", arguments: [1, 2])
+    func memoryThatTheSystemDoesNotHaveEndsTheRunAsWell(ranks: Int) throws {
+        let workshop = try Workshop()
+        // What is trained is larger than any process has addresses for: 8 PB for the embedding, and 13 square matrices of 4 TB.
+        let path = "model/config.json"
+        var text = String(decoding: try workshop.read(path), as: UTF8.self)
+        for (old, new) in [
+            ("vocab_size\": 512", "vocab_size\": 2000000000"),
+            ("hidden_size\": 32", "hidden_size\": 1000000"),
+        ] {
+            try #require(text.contains(old))
+            text = text.replacingOccurrences(of: old, with: new)
+        }
+        try workshop.write(text, to: path)
+        let outcome = try workshop.run(
+            ranks: ranks,
+            ["train", workshop.experiment]
+                + Workshop.arguments(["model.initialization=random", #"technique={"kind": "full"}"#]),
+            seconds: 30)
+        #expect(outcome.status == 1)
+        let lines = outcome.errors.split(separator: "\n").filter { $0.contains("out of memory") }
+        let line = try #require(lines.first, "\(outcome.errors)")
+        #expect(lines.count == 1, "\(outcome.errors)")
+        #expect(line.hasPrefix(ranks == 1 ? "pac-mpi: making stage 0: " : "pac-mpi: rank 0 ("), "\(line)")
+        #expect(
+            line.contains(
+                "making stage 0: out of memory: the system has no 8.1 PB more for weights; in use are "),
+            "\(line)")
+        #expect(line.contains("activations 0 B"), "\(line)")
     }
 
     @Test("a budget in the midst of training names stage and action")

@@ -3,7 +3,8 @@ import Support
 import Testing
 
 /// The plan never changes the result: losses, figures of merit and texts of four ranks under any plan are
-/// those of one rank that computes everything with the backbone.
+/// those of one rank that computes everything with the backbone. Any two of model, task, dropout, shape of the plan and
+/// schedule together, or all.
 @Suite(.serialized) struct PlanEqualityTests {
     /// A model, what it learns, and the plans under which it must learn the same.
     struct Case: CustomTestStringConvertible, Sendable {
@@ -98,11 +99,52 @@ import Testing
             plans: [.of([(0..<4, [0], [4]), (4..<7, [1, 2, 3], [2, 0, 2])], microBatchCount: 2)]),
     ]
 
+    /// A run that is compared; the plan by its number among those of the case, or nil for one rank alone.
+    struct Combination: Sendable {
+        let item: Case
+        let plan: Int?
+        let streams: Bool
+
+        /// What the plan has in common with those of other models.
+        var shape: String {
+            guard let plan = plan.map({ item.plans[$0] }) else { return "alone" }
+            let working = plan.stages.flatMap { stage in zip(stage.ranks, stage.share).filter { $0.1 > 0 } }
+                .map(\.0)
+            return "\(plan.stages.count) stages"
+                + (working == working.sorted() ? "" : ", ranks out of order")
+                + (Set(working).count < 4 ? ", a rank without work" : "")
+        }
+    }
+
+    static let combinations = cases.flatMap { item in
+        ([nil] + Array(item.plans.indices)).flatMap { plan in
+            [false, true].map { Combination(item: item, plan: plan, streams: $0) }
+        }
+    }
+
+    static let factors: [@Sendable (Combination) -> String] = [
+        { $0.item.model.rawValue }, { $0.item.task.rawValue }, { "\($0.item.dropout)" }, { $0.shape },
+        { "\($0.streams)" },
+    ]
+
+    /// The combinations of one case, which share their runs on one rank.
+    struct Trial: CustomTestStringConvertible, Sendable {
+        let item: Case
+        let combinations: [Combination]
+
+        var testDescription: String { item.testDescription }
+    }
+
+    static let trials = Dictionary(grouping: combinationsToRun(combinations, factors: factors)) {
+        $0.item.testDescription
+    }.sorted { $0.key < $1.key }.map { Trial(item: $0.value[0].item, combinations: $0.value) }
+
     /// The bound of the product is 1e-4; sums in another order account for a hundredth of that.
     private static let tolerance = 1e-5
 
-    @Test("losses and figures of any plan are those of one rank", arguments: cases)
-    func lossesAndFiguresOfAnyPlanAreThoseOfOneRank(_ item: Case) throws {
+    @Test("losses and figures of any plan are those of one rank", arguments: trials)
+    func lossesAndFiguresOfAnyPlanAreThoseOfOneRank(_ trial: Trial) throws {
+        let item = trial.item
         let workshop = try Workshop(item.model, item.task)
         let settings = ["training.dropout=\(item.dropout)"]
         let alone = Plan.alone(layerCount: item.layerCount)
@@ -127,31 +169,31 @@ import Testing
         }
 
         var largest = 0.0
-        for (index, (ranks, plan)) in ([(1, alone)] + item.plans.map { (4, $0) }).enumerated() {
-            for streams in [false, true] {
-                let run = try workshop.train(
-                    ranks: ranks, "plan-\(index)-\(streams)", plan: plan,
-                    settings: settings + ["parallelism.schedule=\(streams ? "streaming" : "1f1b")"])
-                let difference = largestDifference(try run.losses(), losses)
-                #expect(difference < Self.tolerance, "\(plan), streaming \(streams)")
-                largest = max(largest, difference)
-                let cachedFrom = streams ? 0 : 14
-                #expect(
-                    run.events("step").map { $0["phase"]?.string }
-                        == (0..<42).map { $0 < cachedFrom ? "pipeline" : "cached" }, "\(plan)")
-                for (figures, other) in zip(try run.metrics(), try expected.metrics()) {
-                    #expect(figures.keys.sorted() == other.keys.sorted())
-                    for (name, value) in figures {
-                        #expect(abs(value - other[name]!) < 1e-4, "\(name) under \(plan)")
-                    }
+        for (index, combination) in trial.combinations.enumerated() {
+            let streams = combination.streams
+            let plan = combination.plan.map { item.plans[$0] } ?? alone
+            let run = try workshop.train(
+                ranks: combination.plan == nil ? 1 : 4, "run-\(index)", plan: plan,
+                settings: settings + ["parallelism.schedule=\(streams ? "streaming" : "1f1b")"])
+            let difference = largestDifference(try run.losses(), losses)
+            #expect(difference < Self.tolerance, "\(plan), streaming \(streams)")
+            largest = max(largest, difference)
+            let cachedFrom = streams ? 0 : 14
+            #expect(
+                run.events("step").map { $0["phase"]?.string }
+                    == (0..<42).map { $0 < cachedFrom ? "pipeline" : "cached" }, "\(plan)")
+            for (figures, other) in zip(try run.metrics(), try expected.metrics()) {
+                #expect(figures.keys.sorted() == other.keys.sorted())
+                for (name, value) in figures {
+                    #expect(abs(value - other[name]!) < 1e-4, "\(name) under \(plan)")
                 }
-                #expect(run.events("evaluation").count == 3)
-                let passed = run.events("activations").compactMap { $0["samples"]?.integer }
-                // A validation by texts reads no activations.
-                let writes = item.task == .textToText || item.model.isT5
-                let validation = writes ? 0 : Workshop.validationCount
-                #expect(passed == (streams ? [Workshop.trainCount + validation] : []))
             }
+            #expect(run.events("evaluation").count == 3)
+            let passed = run.events("activations").compactMap { $0["samples"]?.integer }
+            // A validation by texts reads no activations.
+            let writes = item.task == .textToText || item.model.isT5
+            let validation = writes ? 0 : Workshop.validationCount
+            #expect(passed == (streams ? [Workshop.trainCount + validation] : []))
         }
         print("plan equality, \(item.testDescription): largest relative difference of a loss \(largest)")
     }

@@ -2,11 +2,12 @@ import Cluster
 import MPI
 import Models
 import Planning
+import RankChecks
 import Support
 import TensorCore
 import Training
 
-let profileChecks: [(name: String, run: Check)] = [
+let profileChecks: [(name: String, run: RankCheck)] = [
     ("profile-bert", profileOfBert), ("profile-t5", profileOfT5),
     ("profile-within-memory", profileWithinMemory),
     ("host-descriptions", hostDescriptions),

@@ -47,6 +47,8 @@ final class LayerProbe {
         _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration,
         dropout: Double, seed: UInt64, isThreaded: Bool
     ) throws {
+        ledger.activity = "profiling of \(layer.name)"
+        ledger.endJobWhenRefused()
         clock = isThreaded ? { MonotonicClock.seconds } : { ThreadClock.seconds }
         self.family = family
         self.layer = layer

@@ -96,16 +96,17 @@ package final class Session {
         }
     }
 
-    /// Lets the ledger keep to the budget of this rank's host. Collective.
+    /// Lets the ledger keep to the budget of this rank's host, and tell of memory that the system refuses. Collective.
     private static func enforceBudget(
         _ experiment: Experiment, _ context: RankContext
     ) throws -> Int? {
+        context.ledger.activity = "start"
+        context.ledger.endJobWhenRefused()
         let host = MPIEnvironment.processorName
         let hosts = try context.world.allGather(Array(host.utf8)).map { String(decoding: $0, as: UTF8.self) }
         guard let budget = experiment.device.memoryBudget else { return nil }
         try context.world.agree { try budget.check(hosts, key: "device.memory_budget_bytes") }
         guard let bytes = budget.bytes(onHost: host) else { return nil }
-        context.ledger.activity = "start"
         context.ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }
         return bytes
     }

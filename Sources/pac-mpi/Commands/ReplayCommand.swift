@@ -61,9 +61,10 @@ struct ReplayCommand: ParsableCommand {
             let rank = world.rank
             var outcomes: [Outcome] = []
             for setting in settings {
+                // A run keeps its communicator; each gets one of its own, which messages call the world as well.
                 let replay = try ReplayRun(
                     source, overrides: overrides + setting, overwrites: overwrite,
-                    world: try Communicator.world())
+                    world: try world.duplicate(name: world.name))
                 let summary = try replay.train()
                 guard rank == 0 else { continue }
                 outcomes.append(Outcome(setting: setting, summary: summary))

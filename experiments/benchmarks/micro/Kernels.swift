@@ -31,12 +31,26 @@ func measureKernels() {
     kernel("GELU (erf)", bytesEach: 8) { ck_gelu_erf(out, x, n) }
     kernel("GELU (tanh)", bytesEach: 8) { ck_gelu_tanh(out, x, n) }
     kernel("SiLU", bytesEach: 8) { ck_silu(out, x, n) }
+    kernel("GELU (erf), backward", bytesEach: 12) { ck_gelu_erf_backward(out, y, x, n) }
+    kernel("GELU (tanh), backward", bytesEach: 12) { ck_gelu_tanh_backward(out, y, x, n) }
     kernel("LayerNorm", bytesEach: 8) {
         ck_layer_norm(out, nil, nil, x, y, y, 1e-6, rows, columns)
     }
+    var (mean, inverse) = ([Float](repeating: 0, count: rows), [Float](repeating: 0, count: rows))
+    ck_layer_norm(out, &mean, &inverse, x, y, y, 1e-6, rows, columns)
+    var (weightGradient, biasGradient) = (
+        [Float](repeating: 0, count: columns), [Float](repeating: 0, count: columns)
+    )
+    kernel("LayerNorm, backward", bytesEach: 12) {
+        ck_layer_norm_backward(
+            out, &weightGradient, &biasGradient, y, x, y, mean, inverse, rows, columns)
+    }
     kernel("RMSNorm", bytesEach: 8) { ck_rms_norm(out, nil, x, y, 1e-6, rows, columns) }
-    kernel("attention's softmax, 128 keys", bytesEach: 8) {
-        ck_attention_softmax(out, nil, 0.125, 0, n / 128, 128)
+    kernel("softmax", bytesEach: 8) { ck_softmax_rows(out, x, rows, columns) }
+    for keys in [20, 128] {
+        kernel("attention's softmax, \(keys) keys", bytesEach: 8) {
+            ck_attention_softmax(out, nil, 0.125, 0, n / keys, keys)
+        }
     }
     kernel("cross-entropy with gradient", bytesEach: 8) {
         _ = ck_cross_entropy(out, x, labels, 1, rows, columns)
@@ -48,4 +62,33 @@ func measureKernels() {
     kernel("float32 to float16", bytesEach: 6) { ck_half_from_float(halves, x, n) }
     kernel("float32 to bfloat16", bytesEach: 6) { ck_bfloat16_from_float(halves, x, n) }
     kernel("CRC-32C", bytesEach: 4) { _ = ck_crc32c(0, x, n * 4) }
+}
+
+/// The products of attention in a side network, whose heads are narrow: nanoseconds a multiplication.
+func measureNarrowProducts() {
+    // Rows of q, k and v lie a row of the side network apart, of which a head is a part.
+    let (heads, stride) = (100, 96)
+    for tokens in [20, 128] {
+        let scores = [Float](repeating: 0.01, count: tokens * tokens)
+        let values = [Float](repeating: 0.5, count: tokens * stride)
+        var products = scores
+        var sums = values
+        for width in [4, 8, 16] {
+            func product(_ form: Product.Form, _ body: () -> Void) {
+                let seconds = medianSeconds(of: heads, body)
+                report(
+                    "narrow", "\(form.rawValue), \(tokens) tokens, heads of \(width)",
+                    [("ns_per_product", seconds / Double(tokens * tokens * width) * 1e9)])
+            }
+            product(.nt) {
+                ck_narrow_nt(&products, tokens, values, stride, values, stride, tokens, tokens, width)
+            }
+            product(.nn) {
+                ck_narrow_nn(&sums, stride, scores, tokens, values, stride, tokens, tokens, width, 0)
+            }
+            product(.tn) {
+                ck_narrow_tn(&sums, stride, scores, tokens, values, stride, tokens, tokens, width, 0)
+            }
+        }
+    }
 }

@@ -17,14 +17,15 @@ do {
         switch section {
         case "peak": measurePeak()
         case "kernels": measureKernels()
+        case "narrow": measureNarrowProducts()
         case "products": measureProducts()
         case "planner": try measurePlanner()
         case _ where section.hasPrefix("forward="): try measureForward(model: argument(of: section))
         case _ where section.hasPrefix("tokenizer="): try measureTokenizer(argument(of: section))
         default:
             throw Failure.configuration(
-                "expected peak, kernels, products, planner, forward=MODEL or tokenizer=DIRECTORY:TEXT, found "
-                    + "\"\(section)\"")
+                "expected peak, kernels, narrow, products, planner, forward=MODEL or tokenizer=DIRECTORY:TEXT, "
+                    + "found \"\(section)\"")
         }
     }
 } catch {

@@ -1,8 +1,9 @@
 import Glibc
 import MPI
+import RankChecks
 import Support
 
-let messageChecks: [(name: String, run: Check)] = [
+let messageChecks: [(name: String, run: RankCheck)] = [
     ("ring", ring), ("progress", progress), ("zero-length", zeroLength), ("large-message", largeMessage),
     ("short-message", shortMessage),
     ("truncated-message", truncatedMessage), ("ownership", ownership), ("too-large-message", tooLargeMessage),

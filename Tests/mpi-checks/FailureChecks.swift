@@ -1,8 +1,9 @@
 import Glibc
 import MPI
+import RankChecks
 import Support
 
-let failureChecks: [(name: String, run: Check)] = [
+let failureChecks: [(name: String, run: RankCheck)] = [
     ("agree", agree), ("from-root", fromRoot), ("wait-limit", waitLimit), ("late-barrier", lateBarrier),
     ("wait-limit-in-group", waitLimitInGroup), ("ended-by-signal", endedBySignal),
     ("ended-by-two-signals", endedByTwoSignals), ("fail-together", failTogether), ("fail-alone", failAlone),

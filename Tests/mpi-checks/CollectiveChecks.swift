@@ -1,8 +1,9 @@
 import Glibc
 import MPI
+import RankChecks
 import Support
 
-let collectiveChecks: [(name: String, run: Check)] = [
+let collectiveChecks: [(name: String, run: RankCheck)] = [
     ("barrier", barrier), ("split", split), ("duplicate", duplicate), ("broadcast", broadcast),
     ("all-reduce", allReduce), ("repeatable-sum", repeatableSum), ("gather", gather),
     ("all-to-all", allToAll), ("communication-clock", communicationClock),
