@@ -1,7 +1,7 @@
 /// How many bytes training some layers takes on one rank: m_d of eq. (3) from a profile.
 ///
-/// Beyond the paper's, it counts what is under way to other stages and to the disk, and it knows that a layer runs beside
-/// what the layers before it keep, not beside what all of them do.
+/// Beyond the paper's, it counts messages to other stages and rows on their way to the disk. A layer runs beside what the
+/// layers before it keep, not beside what all layers keep.
 struct StageMemory: Sendable {
     private let profile: Profile
     private let model: MemoryModel

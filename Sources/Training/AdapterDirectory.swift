@@ -10,6 +10,10 @@ public struct AdapterDirectory {
 
     static let tensorFile = "adapter_model.safetensors"
     static let configurationFile = "adapter_config.json"
+    static let pageFile = "README.md"
+
+    /// What every adapter has; a fully tuned model has more (`ModelExport`).
+    static let files = [tensorFile, configurationFile, pageFile]
 
     /// Opens an adapter for reading. Throws when its configuration is missing or damaged.
     public init(_ path: String) throws {

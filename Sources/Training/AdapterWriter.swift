@@ -44,7 +44,8 @@ final class AdapterWriter {
         try writeFileAtomically(
             configuration.text(indented: true) + "\n", to: path + "/" + AdapterDirectory.configurationFile)
         try writeFileAtomically(
-            AdapterPage(session, parameterCount: parameterCount).text, to: path + "/README.md")
+            AdapterPage(session, parameterCount: parameterCount).text,
+            to: path + "/" + AdapterDirectory.pageFile)
         if session.experiment.technique is FullTuning,
             fileExists(session.experiment.model.path + "/config.json")
         {

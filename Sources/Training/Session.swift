@@ -177,13 +177,12 @@ extension Session {
     }
 }
 
-/// How long a phase took on this rank, and what for.
+/// The time that a phase took on this rank, and the shares of it.
 struct PhaseTime {
     let seconds: Double
-    /// The share that went into messages, the mean over all ranks: sending, receiving, summing, and waiting for what others
-    /// send.
+    /// The share spent on messages (sending, receiving, summing, waiting for others), the mean over all ranks.
     let communicationShare: Double
-    /// The share that the rank with the most work spent on anything else: near 1 where nobody could have been faster.
+    /// The share of its time that the busiest rank did not spend on messages: near 1 where it never waited.
     let busiestShare: Double
 
     var fields: [(String, JSONValue)] {

@@ -138,23 +138,23 @@ extension CacheExtent {
         }
     }
 
-    /// What a person should know of a cache that is not whole; nil of a whole one.
+    /// A note for the user about a cache that does not hold all samples; nil when it does.
     var note: String? {
         guard !isWhole else { return nil }
-        return "the cache of all samples would take \(Format.bytes(wantedBytes)), more than the disks have: "
+        return "the cache of all samples would take \(Format.bytes(wantedBytes)), more than the disks hold: "
             + "\(Format.percent(Double(residentSteps) / Double(stepCount))) of the training samples stay"
             + (keepsValidation ? "" : " and none of the validation")
             + ", the others are computed again in every epoch"
     }
 
-    /// What the files of each rank may take: the experiment's budget, or of the free space of its disk an equal part for each
-    /// rank of the host that uses it. Collective over the world.
+    /// Bytes that the files of each rank may take: the experiment's budget, or an equal part of the disk's free space for
+    /// each rank of the host that uses it. Collective over the world.
     private static func budgets(_ session: Session, _ directory: RunDirectory) throws -> (
         bytes: [Int], hosts: [String]
     ) {
         let own = try session.world.agree { () -> String in
             let disk = try FileSystem(at: directory.cachePath)
-            // What an earlier launch left there is this run's own.
+            // Files of an earlier launch belong to this run: their space counts as free.
             let held = try directory.cacheFiles().reduce(0) { $0 + fileSize($1) }
             return "\(MPIEnvironment.processorName)\n\(disk.identifier)\n\(disk.freeBytes + held)"
         }

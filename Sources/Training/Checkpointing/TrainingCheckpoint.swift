@@ -37,7 +37,7 @@ struct TrainingCheckpoint {
         buffer == 0 ? "values/" + parameter : "optimizer.\(buffer - 1)/" + parameter
     }
 
-    /// A checkpoint file in the making; it stands in its place once it is finished.
+    /// A checkpoint file that is being written; it is renamed once it is complete.
     func makeWriter(_ path: String, _ declarations: [ParameterBucket.Declaration]) throws -> SafetensorsWriter
     {
         let tensors = (0...optimizerStateCount).flatMap { buffer in
@@ -119,7 +119,7 @@ extension TrainingCheckpoint {
         (started, step, epochIsClosed ? 1 : 0) > (other.started, other.step, other.epochIsClosed ? 1 : 0)
     }
 
-    /// Checks that a run can go on from here: with the same model, data and settings, whatever the machines.
+    /// Checks that a run can resume from here: with the same model, data and settings, on any machines.
     ///
     /// - Throws: a configuration failure that names what differs.
     func check(_ session: Session, path: String) throws {

@@ -1,4 +1,5 @@
 import MPI
+import Reporting
 import Support
 
 /// The directory of a run. An existing one is never overwritten unless asked: a new run takes the next free suffix.
@@ -15,13 +16,13 @@ public struct RunDirectory: Sendable {
         case new
         /// In place of what is there.
         case overwrite
-        /// Where the last run of this name stopped; a run of which nothing is there begins anew.
+        /// Where the last run of this name stopped; without such a run, at the beginning.
         case resume
     }
 
     /// Chooses the directory of a run; the same path on every rank. Nothing is made or changed. Collective over the world.
     ///
-    /// A run that is resumed is the last one: the highest suffix of which any rank has something.
+    /// The resumed run is the last one: the highest suffix that exists on any rank.
     static func choose(_ experiment: Experiment, _ start: Start, world: borrowing Communicator) throws
         -> RunDirectory
     {
@@ -46,11 +47,12 @@ public struct RunDirectory: Sendable {
         // Its own directory under a shared one, so that two runs never mix their files.
         let name = path.split(separator: "/").last.map(String.init) ?? "run"
         self.path = path
-        cachePath = experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache"
+        cachePath =
+            experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/" + Self.cacheFolder
         self.isRenamed = isRenamed
     }
 
-    /// The directory of a run that has been.
+    /// The directory of an earlier run.
     ///
     /// - Parameter path: where it is; nil for the experiment's own directory.
     init(of experiment: Experiment, at path: String?) {
@@ -71,12 +73,13 @@ public struct RunDirectory: Sendable {
         }
         try world.onRoot {
             if start == .overwrite {
-                for name in ["metrics.jsonl", "profile.json", "trace.json", "report.html"] {
-                    try removeFile(path + "/" + name)
+                // The experiment and the plan are written anew by every run.
+                for file in RunFile.allCases where file != .experiment && file != .plan {
+                    try removeFile(file.path(in: path))
                 }
             }
             try writeFileAtomically(
-                experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
+                experiment.json.text(indented: true) + "\n", to: RunFile.experiment.path(in: path))
         }
     }
 
@@ -99,15 +102,30 @@ public struct RunDirectory: Sendable {
 
     // MARK: What is in it
 
-    public var metricsPath: String { path + "/metrics.jsonl" }
-    public var planPath: String { path + "/plan.json" }
-    var profilePath: String { path + "/profile.json" }
-    public var tracePath: String { path + "/trace.json" }
-    public var adapterPath: String { path + "/adapter" }
-    var checkpointPath: String { path + "/checkpoints" }
+    public var metricsPath: String { RunFile.metrics.path(in: path) }
+    public var planPath: String { RunFile.plan.path(in: path) }
+    var profilePath: String { RunFile.profile.path(in: path) }
+    public var tracePath: String { RunFile.trace.path(in: path) }
+    public var adapterPath: String { path + "/" + Self.adapterFolder }
+    var checkpointPath: String { path + "/" + Self.checkpointFolder }
+
+    private static let adapterFolder = "adapter"
+    private static let cacheFolder = "cache"
+    private static let checkpointFolder = "checkpoints"
+
+    /// Every kind of file that a run may leave, by its path in the run directory; rank 0's stand for those of all ranks.
+    package static var fileKinds: [String] {
+        RunFile.allCases.map(\.rawValue)
+            + AdapterDirectory.files.map { "\(adapterFolder)/\($0)" }
+            + ["\(cacheFolder)/\(cacheFileName(rank: 0))"]
+            + cacheTensorNames.map { "\(cacheFolder)/\($0).safetensors" }
+            + ["\(checkpointFolder)/\(checkpointName(rank: 0))"]
+    }
 
     /// A rank's checkpoint.
-    func checkpoint(rank: Int) -> String { "\(checkpointPath)/rank-\(Self.fourDigits(rank)).safetensors" }
+    func checkpoint(rank: Int) -> String { "\(checkpointPath)/\(Self.checkpointName(rank: rank))" }
+
+    private static func checkpointName(rank: Int) -> String { "rank-\(fourDigits(rank)).safetensors" }
 
     /// Makes the directory of the cache, for its owner alone.
     func makeCacheDirectory() throws {
@@ -118,16 +136,18 @@ public struct RunDirectory: Sendable {
 
     func removeCacheDirectoryIfEmpty() { removeDirectoryIfEmpty(cachePath) }
 
-    /// Removes all cache files that are there, of whatever rank.
+    /// Removes all cache files that exist, of any rank.
     func removeCache() throws {
         for path in try cacheFiles() + Self.cacheTensorNames.map(cacheTensors) { try removeFile(path) }
         removeCacheDirectoryIfEmpty()
     }
 
     /// A rank's cache file, once it is complete.
-    func cacheFile(rank: Int) -> String { "\(cachePath)/rank-\(Self.fourDigits(rank)).h5" }
+    func cacheFile(rank: Int) -> String { "\(cachePath)/\(Self.cacheFileName(rank: rank))" }
 
-    /// A name for a cache file in the making that no other has.
+    private static func cacheFileName(rank: Int) -> String { "rank-\(fourDigits(rank)).h5" }
+
+    /// An unused name for a cache file that is not complete yet.
     func freeCachePart(rank: Int) -> String {
         let path = cacheFile(rank: rank)
         var part = path + ".part"
@@ -139,7 +159,7 @@ public struct RunDirectory: Sendable {
         return part
     }
 
-    /// All cache files that are there, complete or not, of whatever rank.
+    /// All cache files that exist, of any rank, complete or not.
     func cacheFiles() throws -> [String] {
         try directoryContents(cachePath).filter {
             $0.hasPrefix("rank-") && ($0.hasSuffix(".h5") || $0.contains(".h5.") && $0.hasSuffix(".part"))
