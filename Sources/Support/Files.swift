@@ -150,7 +150,7 @@ public func checkWritable(_ directory: String) throws {
     }
 }
 
-/// Lets nobody but its owner read or write a file, or enter a directory.
+/// Restricts a file or a directory to its owner.
 public func restrictToOwner(_ path: String) throws {
     var status = stat()
     guard stat(path, &status) == 0,

@@ -26,7 +26,7 @@ extension Task {
             inputs: passages, typeIDs: passages.map { [0] + $0.dropFirst().map { _ in 1 } }, labels: .none)
     }
 
-    /// Tokenizes conversations, of which the tokens that assistants say are learned.
+    /// Tokenizes conversations. Only the assistant's tokens are learned.
     ///
     /// - Parameter limit: how many conversations at most.
     /// - Throws: when the template refuses a conversation, or the maximum sequence length cuts off every answer of one.

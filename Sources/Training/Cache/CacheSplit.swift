@@ -160,7 +160,7 @@ final class CacheSplit {
         }
     }
 
-    /// Which layers of which stacks a file holds of a split; nil when it has nothing of it.
+    /// The stacks and layers of a split that a file holds; nil when it has none.
     static func shape(of split: Split, in file: H5File) throws -> CacheShape? {
         let root = "/" + split.rawValue
         var stacks: [CacheShape.StackLayers] = []

@@ -162,7 +162,9 @@ final class Redistribution {
         while shipments.count < depth, let chunk = queue.popFirst() { begin(chunk) }
     }
 
-    /// Returns when everything is at its place; throws what any rank's disk answered. Collective over the world.
+    /// Returns when all samples have arrived. Collective over the world.
+    ///
+    /// - Throws: the failure of any rank's disk.
     func finish() throws {
         while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
         try channel.world.agree(check)

@@ -3,7 +3,7 @@ import Planning
 import Support
 import TensorCore
 
-/// Where a run stands after an update, beside the numbers: all that it takes to go on as if it had never stopped.
+/// Where a run stands after an update, beside the numbers: all that a resumed run needs to give the same numbers.
 ///
 /// There is no state of a random generator: order, masks and drawn values are functions of the experiment's seed, the
 /// epoch and the sample (`CounterRandom`), so the seed and the number of updates are the random state and the data cursor.

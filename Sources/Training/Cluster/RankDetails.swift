@@ -48,13 +48,13 @@ public struct RankDetails: Sendable, Equatable {
         self.dataChecksums = dataChecksums
     }
 
-    /// "0.3.21": the second word of what OpenBLAS says of itself.
+    /// "0.3.21": the second word of OpenBLAS's description of itself.
     public var blasVersion: String {
         let words = blasConfiguration.split(separator: " ")
         return words.count > 1 ? String(words[1]) : blasConfiguration
     }
 
-    /// This rank's, as far as it can tell alone. Not collective.
+    /// This rank's own details, without routes and clock. Not collective.
     ///
     /// - Throws: when the system does not tell its memory, processors, network or disk.
     static func current(_ experiment: Experiment?) throws -> RankDetails {

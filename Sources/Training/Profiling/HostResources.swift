@@ -9,7 +9,7 @@ import Support
 /// Cores and memory that this process may use, and what its processor can do.
 struct HostResources {
     var coreCount: Int
-    /// The same of whoever started this process; more where `mpirun` has bound it.
+    /// Cores that the parent process may use; more than `coreCount` where `mpirun` has bound this one.
     var launcherCoreCount: Int
     var availableMemoryBytes: Int
     var totalMemoryBytes: Int

@@ -128,7 +128,7 @@ final class StageRuntime {
                     inFlight[m] = InFlight(batch: batch, state: state, comesBack: false)
                 }
             } didRun: { action in
-                // Not before its last states have left: whoever is told may wait for the ranks that need them.
+                // Only after its last states were sent: `didPass` may wait for the ranks that need them.
                 guard
                     action
                         == (placement.isLastStage
