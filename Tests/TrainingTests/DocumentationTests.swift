@@ -68,6 +68,21 @@ struct DocumentationTests {
         #expect(failure?.message.split(separator: "\", \"").count == rows.count)
     }
 
+    @Test("the examples of an experiment and of a plan are valid") func examples() throws {
+        func reader(_ text: String) throws -> JSONReader {
+            JSONReader(try JSONValue(parsing: Array(text.utf8), file: "example"), file: "example")
+        }
+        let experiments = try MarkdownPage("README.md").examples.filter { $0.contains("model") }
+        #expect(experiments.count == 1)
+        for text in experiments { _ = try Experiment(reader(text)) }
+        let plans = try page("experiment").examples
+        #expect(plans.count == 1)
+        for text in plans {
+            let plan = try Plan(reader(text), miniBatchSize: 16)
+            try plan.validate(layerCount: 8, worldSize: 4, miniBatchSize: 16)
+        }
+    }
+
     @Test("docs/running.md has every command and option; README.md has every command") func commands() throws
     {
         let help = try launch(builtExecutable("pac-mpi"), ["--experimental-dump-help"], seconds: 60)

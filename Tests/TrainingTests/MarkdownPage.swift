@@ -19,18 +19,26 @@ struct MarkdownPage {
 
     private(set) var tables: [Row] = []
     private(set) var links: [String] = []
+    /// The blocks of JSON.
+    private(set) var examples: [String] = []
     /// As GitHub makes them of headings.
     private(set) var anchors: Set<String> = []
 
     init(_ path: String) throws {
         var heading = ""
-        var isCode = false
+        var (isCode, isJSON) = (false, false)
         // Rows of the table so far, head and rule included.
         var rowCount = 0
         for line in try String(contentsOfFile: path, encoding: .utf8).split(
             separator: "\n", omittingEmptySubsequences: false)
         {
-            if line.hasPrefix("```") { isCode.toggle() }
+            if line.hasPrefix("```") {
+                isCode.toggle()
+                isJSON = line == "```json"
+                if isJSON { examples.append("") }
+                continue
+            }
+            if isJSON { examples[examples.count - 1] += line + "\n" }
             rowCount = line.hasPrefix("| ") && !isCode ? rowCount + 1 : 0
             guard !isCode else { continue }
             if line.hasPrefix("#") {
