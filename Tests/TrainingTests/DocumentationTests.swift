@@ -1,5 +1,6 @@
 import Foundation
 import Launching
+import Models
 import Planning
 import Reporting
 import Support
@@ -59,6 +60,14 @@ struct DocumentationTests {
                         == Set((object.members ?? []).map(\.key)), "\(path)")
             }
         }
+    }
+
+    @Test("docs/models.md has every family") func families() throws {
+        let configuration = JSONReader(.dictionary([("model_type", "none")]), file: "config.json")
+        let failure = #expect(throws: Failure.self) { try readModelFamily(configuration) }
+        let rows = try page("models").table(under: "Families")
+        let list = rows.map { "\"\($0.key)\"" }.joined(separator: ", ")
+        #expect(failure?.message.contains("one of \(list), found") == true, "\(failure?.message ?? "")")
     }
 
     @Test("docs/experiment.md has every kind of task") func kindsOfTasks() throws {
