@@ -4,7 +4,7 @@ import Models
 import Support
 import TextData
 
-/// One HDF5 file of a rank's activation cache, in the layout of the README's "Cache files".
+/// One HDF5 file of a rank's activation cache, in the layout of docs/outputs.md.
 ///
 /// `/train` and `/validation` hold, for each stack, `activations` [tokens, layers, hidden] of true lengths and
 /// `offsets`; beside them `sample_ids`, `crc32c`, labels and token ids. The file is written as `….part`, flushed as it

@@ -15,7 +15,7 @@ package struct CacheDirectory: Sendable, Equatable {
 
     func removeIfEmpty() { removeDirectoryIfEmpty(path) }
 
-    /// Removes all cache files that are there, of whatever rank.
+    /// Removes all cache files that exist, of any rank.
     package func removeFiles() throws {
         for file in try files() + Self.tensorNames.map(tensors) { try removeFile(file) }
         removeIfEmpty()
@@ -24,7 +24,12 @@ package struct CacheDirectory: Sendable, Equatable {
     /// A rank's file, once it is complete.
     package func file(rank: Int) -> String { "\(path)/\(Self.name(ofRank: rank)).h5" }
 
-    /// A name for a file in the making that no other has.
+    /// Every kind of file that may be here; rank 0's stands for those of all ranks.
+    package static var fileKinds: [String] {
+        ["\(name(ofRank: 0)).h5"] + tensorNames.map { "\($0).safetensors" }
+    }
+
+    /// An unused name for a cache file that is not complete yet.
     func freePart(rank: Int) -> String {
         let path = file(rank: rank)
         var part = path + ".part"
@@ -36,7 +41,7 @@ package struct CacheDirectory: Sendable, Equatable {
         return part
     }
 
-    /// All cache files that are there, complete or not, of whatever rank.
+    /// All cache files that exist, of any rank, complete or not.
     package func files() throws -> [String] {
         try directoryContents(path).filter {
             $0.hasPrefix("rank-") && ($0.hasSuffix(".h5") || $0.contains(".h5.") && $0.hasSuffix(".part"))

@@ -119,10 +119,10 @@ extension CacheExtent {
         try self.init(needs: needs, budgets: room.bytes, hosts: room.hosts, largestWindow: largest)
     }
 
-    /// What a person should know of a cache that is not whole; nil of a whole one.
+    /// A note for the user about a cache that does not hold all samples; nil when it does.
     package var note: String? {
         guard !isWhole else { return nil }
-        return "the cache of all samples would take \(Format.bytes(wantedBytes)), more than the disks have: "
+        return "the cache of all samples would take \(Format.bytes(wantedBytes)), more than the disks hold: "
             + "\(Format.percent(Double(residentSteps) / Double(stepCount))) of the training samples stay"
             + (keepsValidation ? "" : " and none of the validation")
             + ", the others are computed again in every epoch"

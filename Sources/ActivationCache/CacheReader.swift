@@ -55,7 +55,7 @@ package final class CacheReader {
     }
 
     deinit {
-        // The thread still writes into blocks of batches that nobody took: an error elsewhere must not free them first.
+        // The I/O thread still writes into blocks that were not taken: an error elsewhere must not free them first.
         for pending in ahead { _ = Result { try pending.ticket.wait() } }
     }
 

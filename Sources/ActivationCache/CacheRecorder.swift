@@ -6,7 +6,7 @@ import Support
 import TensorCore
 import TextData
 
-/// Writes a stage's activations to this rank's cache file as they are made, while the stage goes on computing.
+/// Writes a stage's activations to this rank's cache file while the stage computes.
 package final class CacheRecorder: ActivationRecorder {
     private let file: ActivationCacheFile
     private let thread: IOThread

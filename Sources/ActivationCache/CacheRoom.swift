@@ -20,7 +20,7 @@ package struct CacheRoom: Sendable {
     ) throws -> CacheRoom {
         let own = try world.agree { () -> String in
             let disk = try FileSystem(at: directory.path)
-            // What an earlier launch left there is this run's own.
+            // Files of an earlier launch belong to this run: their space counts as free.
             let held = try directory.files().reduce(0) { $0 + fileSize($1) }
             return "\(MPIEnvironment.processorName)\n\(disk.identifier)\n\(disk.freeBytes + held)"
         }
@@ -33,9 +33,9 @@ package struct CacheRoom: Sendable {
             let sharing = disks.filter { $0[0] == disk[0] && $0[1] == disk[1] }.count
             // The last twentieth of a disk is for everything else.
             let free: Int = Int(disk[2])! / 20 * 19 / sharing
-            // A file system that has no numbers (procfs) says 0; whoever writes to a full one is told by the system.
+            // A file system without numbers (procfs) reports 0. If it is full, the write fails with the system's message.
             if Int(disk[2])! == 0, budget == nil { return Int.max }
-            // A budget is taken at its word: what a file system says is free is not always true.
+            // A budget is not checked against the free space: file systems do not always report it correctly.
             return budget?.bytes(onHost: disk[0]) ?? free
         }
         return CacheRoom(bytes: bytes, hosts: hosts)

@@ -161,7 +161,7 @@ package final class CacheSplit {
         }
     }
 
-    /// Which layers of which stacks a file holds of a split; nil when it has nothing of it.
+    /// The stacks and layers of a split that a file holds; nil when it has none.
     package static func shape(of split: Split, in file: H5File) throws -> CacheShape? {
         let root = "/" + split.rawValue
         var stacks: [CacheShape.StackLayers] = []

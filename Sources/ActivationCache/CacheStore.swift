@@ -35,18 +35,18 @@ package final class CacheStore {
     private var owners: [Split: [Int: Int]] = [:]
     private var paths: Set<String> = []
 
-    /// What becomes of cache files that are there already.
+    /// How cache files that exist already are used.
     package enum Earlier {
         /// There are none: the run is new.
         case none
-        /// They are used as far as they are whole, and what they lack is computed again.
+        /// Their complete samples are used; missing samples are computed again.
         case reused
-        /// They are those of a run whose cache was kept, and all that there is: a damaged one is an error, and none is
-        /// changed or removed.
+        /// They are the kept cache of an earlier run and must be complete: a damaged file is an error, and none is changed
+        /// or removed.
         case kept(CacheDirectory)
     }
 
-    /// Opens what is there. Collective over the world.
+    /// Opens the files that exist. Collective over the world.
     ///
     /// - Throws: on all ranks, when a file belongs to another model, tokenizer, data set, length or precision.
     package convenience init(
@@ -104,7 +104,7 @@ package final class CacheStore {
 
     /// Opens one file. Runs on the I/O thread.
     ///
-    /// - Returns: nil for a file that its writer left in a state that nobody can read, if others may stand in for it.
+    /// - Returns: nil for an unreadable file whose samples can be computed again.
     private static func open(
         _ path: String, _ identity: CacheIdentity, isLenient: Bool
     ) throws -> ActivationCacheFile? {
@@ -178,8 +178,8 @@ package final class CacheStore {
     /// What a rank trains: the samples of each split, with the rank that owns each.
     package typealias Needs = [(split: Split, samples: [Redistribution.Owned])]
 
-    /// Makes ready to move activations while the stages go on computing, if any have to move and there is room for what
-    /// is under way. Otherwise they move when all are computed. Collective over the world.
+    /// Prepares to move activations while the stages still compute, if any must move and there is room for the messages.
+    /// Otherwise they move when all are computed. Collective over the world.
     ///
     /// - Parameters: `passing` are the mini-batches of each split that the stages are about to compute, in their order;
     ///   `room` is what this rank can spare.
@@ -230,7 +230,7 @@ package final class CacheStore {
             return 0
         }
         if isReplay { try context.world.agree { try directory.make() } }
-        // The new file takes the name when it is complete; until then whatever has the name keeps it.
+        // The new file is renamed when it is complete; until then an older file keeps the name.
         let mover =
             try self.mover
             ?? Redistribution(

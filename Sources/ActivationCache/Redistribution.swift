@@ -6,14 +6,14 @@ import Support
 import TensorCore
 import TextData
 
-/// Moves activations from where they lie to where they will be used: from any files of any ranks to a file of all layers
-/// of the samples that a rank trains in cached epochs.
+/// Moves activations to the ranks that train on them: from any files of any ranks into one file for each rank, with all
+/// layers of the samples that the rank trains in cached epochs.
 ///
-/// Who has what follows from the inventory, which every rank knows, so nothing but activations travels, as they are
-/// stored, in chunks. Of several chunks under way one is read, one travels and one is written; the caller may go on
-/// computing meanwhile and call `advance` now and then. All ranks ship the same samples in the same order.
+/// Every rank knows the inventory of all files, so messages hold nothing but activations, as they are stored, in chunks.
+/// One chunk is read while another travels and a third is written. The caller may compute meanwhile and call `advance` now
+/// and then. All ranks ship the same samples in the same order.
 package final class Redistribution {
-    /// Which samples lie where, those that are still to be computed included.
+    /// Which samples lie in which files, including samples that are still to be computed.
     package var inventory: CacheInventory
     /// The files that this rank sees, as the inventory counts them.
     private let sources: [ActivationCacheFile]
@@ -22,21 +22,21 @@ package final class Redistribution {
     private let thread: IOThread
     private let ledger: Ledger
     private let channel: Channel
-    /// What waits to be read.
+    /// Chunks that wait to be read.
     private var queue: ArraySlice<Chunk> = []
-    /// What is under way, the oldest first.
+    /// Pending shipments, the oldest first.
     private var shipments: [Shipment] = []
     /// Bytes that all ranks together move at a time, but at least a sample.
     private var chunkBytes = 0
-    /// Shipments that may be under way at once.
+    /// How many shipments may be pending at once.
     private var depth = mostShipments
-    /// How many shipments there were so far.
+    /// How many shipments have begun so far.
     private var begunCount = 0
-    /// What this rank's disk answered, once it failed.
+    /// The first failure of this rank's disk.
     private var failure: (any Error)?
-    /// Whether some rank's disk has failed, as far as this one knows: it reads and writes no more, but takes part.
+    /// Whether this rank knows of a failed disk. It then reads and writes no more, but still takes part in exchanges.
     private var isSpoiled = false
-    /// Samples that are under way or at their place, alike on all ranks.
+    /// Samples that are moving or have arrived, the same on all ranks.
     private var shipped: [Split: Set<Int>] = [:]
     /// Bytes that this rank got from others.
     private(set) var receivedBytes = 0
@@ -44,9 +44,9 @@ package final class Redistribution {
     /// A sample, and the rank that will train it.
     package typealias Owned = (sample: Int, owner: Int)
 
-    /// Shipments under way at once: one read, one on the network, one written.
+    /// Pending shipments at most: one read, one on the network, one written.
     private static let mostShipments = 3
-    /// How often a rank that sends and receives all of a shipment has it in its memory.
+    /// Copies of a shipment in the memory of a rank that sends and receives all of it.
     private static let copies = 3
     /// More bytes at a time bring nothing, unless a sample has more.
     private static let mostChunkBytes = 16 << 20
@@ -64,7 +64,7 @@ package final class Redistribution {
         self.channel = channel
     }
 
-    /// The world's ranks, with messages that meet no others: what moves may be under way while others are exchanged.
+    /// The world's ranks, with messages of their own: transfers may be pending while other messages are exchanged.
     package final class Channel {
         /// For the exchanges alone. Each rank starts one as soon as it has read, which is no fixed place among the other
         /// collective operations.
@@ -79,7 +79,7 @@ package final class Redistribution {
     }
 
     deinit {
-        // The thread still works on the memory of what is under way: an error elsewhere must not free it first.
+        // The I/O thread still uses the memory of pending shipments: an error elsewhere must not free it first.
         for shipment in shipments {
             if case .read(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
             if case .written(let ticket) = shipment.progress { _ = Result { try ticket.wait() } }
@@ -96,17 +96,17 @@ package final class Redistribution {
     /// Throws what this rank's disk answered, once it failed.
     package func check() throws { if let failure { throw failure } }
 
-    /// Whether all layers of a sample are there, or expected.
+    /// Whether all layers of a sample are stored, or will be.
     func knows(_ split: Split, _ sample: Owned) -> Bool {
         inventory.pieces(split, sample.sample, for: sample.owner) != nil
     }
 
-    /// Whether a sample is under way or at its place.
+    /// Whether a sample is moving or has arrived.
     func hasShipped(_ split: Split, _ sample: Int) -> Bool { shipped[split]?.contains(sample) ?? false }
 
-    /// Finds out how many bytes there is room for at a time. Collective over the world.
+    /// Sizes the chunks to the room that all ranks have. Collective over the world.
     ///
-    /// - Parameters: `room` is what this rank has for all that is under way; `bytes` are those of the largest sample.
+    /// - Parameters: `room` is this rank's memory for all pending shipments, in bytes; `bytes` is the largest sample's size.
     /// - Returns: whether it fits. If not, samples would move one by one.
     package func fit(into room: Int, largestSample bytes: Int) throws -> Bool {
         let own = min(
@@ -116,7 +116,7 @@ package final class Redistribution {
         return chunkBytes >= bytes
     }
 
-    /// Moves samples of one split, all of which are there with all their layers. Collective over the world.
+    /// Moves samples of one split. All their layers must be stored. Collective over the world.
     func move(_ split: Split, _ samples: [Owned], _ contents: SplitSamples) throws {
         let free = try channel.world.agree {
             try HostResources.availableMemoryBytes(rank: rank, hosts: channel.world.hosts)
@@ -150,7 +150,7 @@ package final class Redistribution {
         if !chunk.samples.isEmpty { queue.append(chunk) }
     }
 
-    /// Takes everything as far as it gets without waiting.
+    /// Advances all pending shipments, without blocking.
     package func advance() throws {
         for shipment in shipments {
             // Exchanges begin in the same order on all ranks: none before the one that was shipped before it.
@@ -162,23 +162,25 @@ package final class Redistribution {
         while shipments.count < depth, let chunk = queue.popFirst() { begin(chunk) }
     }
 
-    /// Returns when everything is at its place; throws what any rank's disk answered. Collective over the world.
+    /// Returns when all samples have arrived. Collective over the world.
+    ///
+    /// - Throws: the failure of any rank's disk.
     package func finish() throws {
         while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
         try channel.world.agree(check)
     }
 
-    /// Gives up what has not begun, and returns when nothing is under way any more. Collective over the world, after a
+    /// Drops the chunks that have not begun, and returns when no shipment is pending. Collective over the world, after a
     /// failure of all ranks.
     package func abandon() throws {
         isSpoiled = true
-        // What one rank has begun waits for all others.
+        // A shipment that one rank has begun needs all others.
         let count = Int(try channel.world.allReduceMax(Int64(begunCount)))
         queue = queue.prefix(count - begunCount)
         while !queue.isEmpty || !shipments.isEmpty { try advanceOldest() }
     }
 
-    /// Takes everything as far as it gets, and what is under way for longest one step further, as long as that takes.
+    /// Advances all pending shipments, then blocks until the oldest one has advanced one step.
     private func advanceOldest() throws {
         try advance()
         guard let oldest = shipments.first else { return }

@@ -3,7 +3,7 @@ import Stages
 import TensorCore
 import TextData
 
-/// What a redistribution moves at a time.
+/// The units in which a redistribution moves samples.
 extension Redistribution {
     /// Samples that move at a time.
     struct Chunk {
@@ -14,14 +14,14 @@ extension Redistribution {
         var builder: BatchBuilder { contents.builder }
     }
 
-    /// A sample of a chunk, with the files that its layers come from and who reads each.
+    /// A sample of a chunk, with the files that hold its layers and the rank that reads each.
     struct Parcel {
         let sample: Int
         let owner: Int
         let pieces: [(file: Int, reader: Int)]
     }
 
-    /// A chunk under way, and how far it is.
+    /// A chunk that is moving, and how far it has come.
     final class Shipment {
         enum Progress {
             case read(IOThread.Ticket)

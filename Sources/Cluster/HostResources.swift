@@ -9,7 +9,7 @@ import Support
 /// Cores and memory that this process may use, and what its processor can do.
 package struct HostResources {
     package var coreCount: Int
-    /// The same of whoever started this process; more where `mpirun` has bound it.
+    /// Cores that the parent process may use; more than `coreCount` where `mpirun` has bound this one.
     package var launcherCoreCount: Int
     package var availableMemoryBytes: Int
     package var totalMemoryBytes: Int

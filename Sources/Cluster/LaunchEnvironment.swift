@@ -6,7 +6,7 @@
 
 /// What the program that started this process says of the job, in environment variables.
 package struct LaunchEnvironment: Sendable, Equatable {
-    /// Who started it; nil when nobody speaks of several processes.
+    /// The launcher's name; nil when this process was started alone.
     package let launcher: String?
     /// How many processes were started together.
     package let processCount: Int

@@ -7,13 +7,12 @@ import Support
     import Darwin
 #endif
 
-/// The end of a job because of one rank that cannot go on: a full disk, a lost peer, an exceeded budget. It says so with
-/// its rank and host, and all others end at once.
+/// Ends a job in which one rank cannot go on: a full disk, a lost peer, an exceeded budget. The rank reports the failure
+/// with its number and host, and all other ranks end at once.
 package enum LoneFailure {
     /// Tells a failure on the standard error, unless another rank tells its own or this one already has. Not collective.
     ///
-    /// Of ranks that fail at once, or because of each other, one speaks. Of what a signal ends rank 0 speaks at once, the
-    /// others only when they `end`.
+    /// When several ranks fail, only one reports. On a signal rank 0 reports at once; the others report only in `end`.
     package static func tell(_ failure: Failure) {
         if !failure.isEndedBySignal || MPIEnvironment.rankBeforeInitialization == 0 { speak(failure) }
     }
@@ -25,7 +24,7 @@ package enum LoneFailure {
             // A failed wait names its rank by itself.
             if isAlone || failure.message.hasPrefix(place) { place = "" }
             let line = Array("pac-mpi: \(place)\(failure.message)\n".utf8)
-            // A reader that went away is no reason to stay.
+            // Nothing is left to do when nobody reads the message.
             _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress!, $0.count) }
         }
     }
@@ -33,10 +32,10 @@ package enum LoneFailure {
     /// Tells a failure and ends the job with its status. Not collective.
     package static func end(_ failure: Failure) -> Never {
         tell(failure)
-        // The library's abort has words of its own, which one process alone need not add.
+        // MPI_Abort prints a message of its own, which a single process does not need.
         if isAlone { _exit(failure.exitStatus) }
         if failure.isEndedBySignal {
-            // Whoever signals all ranks kills them before this; then it was this one alone.
+            // A launcher that ends the whole job has killed this process by now. Still alive: only this rank was signalled.
             sleep(5)
             speak(failure)
             TerminationSignal.awaitEnd()

@@ -46,7 +46,7 @@ package struct RankDetails: Sendable, Equatable {
         self.dataChecksums = dataChecksums
     }
 
-    /// "0.3.21": the second word of what OpenBLAS says of itself.
+    /// "0.3.21": the second word of OpenBLAS's description of itself.
     package var blasVersion: String {
         let words = blasConfiguration.split(separator: " ")
         return words.count > 1 ? String(words[1]) : blasConfiguration

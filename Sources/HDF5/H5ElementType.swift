@@ -3,8 +3,8 @@ import Support
 
 /// How the numbers of a dataset are stored, always little-endian.
 ///
-/// Memory has the same type as the file: the library's own conversion of floats takes 60 ns an element, so whoever wants
-/// another type converts before and after.
+/// Memory has the same type as the file: the library's own conversion of floats takes 60 ns an element, so callers
+/// convert other types themselves.
 public enum H5ElementType: String, Sendable, CaseIterable {
     case float32
     /// IEEE half precision: 1 sign, 5 exponent and 10 fraction bits. h5py reads it as float16.

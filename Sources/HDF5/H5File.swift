@@ -63,7 +63,7 @@ public final class H5File {
     }
 
     deinit {
-        // Nobody can hear an error here; `close` is for those who want to. A file given up has no identifier.
+        // An error cannot be reported here; `close` reports it. A file given up has no identifier.
         guard let id else { return }
         H5Library.prepare()
         for dataset in datasets.values { H5Dclose(dataset.id!) }

@@ -85,7 +85,7 @@ public struct Communicator: ~Copyable {
     }
 }
 
-/// Where the library writes the handle of a duplicate while the duplication is under way.
+/// Where the library writes the handle of a duplicate while the duplication is pending.
 private final class CommunicatorSlot {
     let pointer = UnsafeMutablePointer<MPI_Comm?>.allocate(capacity: 1)
     init() { pointer.initialize(to: cmpi_comm_null()) }

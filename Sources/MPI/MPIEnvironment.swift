@@ -52,9 +52,9 @@ public enum MPIEnvironment {
             && MPI_Finalized(&ended) == Int32(MPI_SUCCESS) && ended == 0
     }
 
-    /// Ends all processes of the job, which `mpirun` then leaves with this status. Not collective.
+    /// Ends all processes of the job; `mpirun` exits with this status. Not collective.
     ///
-    /// Where a host is dead the library may wait for ever for its launcher: this process then ends by itself.
+    /// If a host is dead, the library may wait for its launcher for ever: this process then ends by itself.
     public static func abort(status: Int32) -> Never {
         if isRunning {
             TerminationSignal.withinSeconds(3) { _ = MPI_Abort(cmpi_comm_world(), status) }
@@ -63,10 +63,10 @@ public enum MPIEnvironment {
         _exit(status)
     }
 
-    /// Calls `speak`, which tells why the job ends, unless another rank does that already or this one has done it before.
-    /// Not collective; higher ranks take up to two seconds, so that lower ones are first.
+    /// Calls `speak`, which reports why the job ends, unless another rank or an earlier call has reported it. Not collective;
+    /// higher ranks wait up to two seconds, so that lower ones are first.
     ///
-    /// - Parameter announces: whether the others are told, to keep silent; off where hosts may have died.
+    /// - Parameter announces: whether the others are told to keep silent; off where hosts may have died.
     public static func withLastWord(announces: Bool = true, _ speak: () -> Void) {
         guard isRunning, let rollCall = rollCall.withLock({ $0 })?.value else { return speak() }
         TerminationSignal.withinSeconds(10) { rollCall.withLastWord(announces: announces, speak) }

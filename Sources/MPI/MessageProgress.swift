@@ -9,10 +9,10 @@ import Support
 
 /// A helper thread that moves messages while the main thread computes.
 ///
-/// Open MPI moves nothing unless some thread is inside the library: without a helper a transfer over the network starts
-/// when its receiver waits for it. The helper looks for a message on a communicator of its own, on which there never is
-/// one, and sleeps; each look advances everything under way, so requests need not be shared between threads. Sleeping
-/// between looks costs a few per cent of a core where looking all the time would cost all of it.
+/// Open MPI advances transfers only while some thread is inside the library: without a helper a transfer over the network
+/// starts when its receiver waits for it. The helper probes a communicator of its own, on which no message ever arrives, and
+/// sleeps. Each probe advances all pending transfers, so requests need not be shared between threads. With sleeps between
+/// probes the helper costs a few per cent of a core; without them it would cost a whole core.
 ///
 /// It rests until `resume`. Between hosts it hides transfers behind computation; ranks that share one machine's memory,
 /// or its cores, gain nothing from it.
@@ -78,9 +78,8 @@ private final class Worker: @unchecked Sendable {
     var communicator: MPI_Comm?
     private(set) var code = Int32(MPI_SUCCESS)
     private var mode = Mode.resting
-    /// A compromise that was measured: in 2 ms 1 Gbit/s brings 250 kB, which the sockets hold and the fragments that the
-    /// library keeps under way cover. With 50 microseconds the looks cost hosts with a fifth to a half of a core more than
-    /// the overlap gains.
+    /// A measured compromise. In 2 ms 1 Gbit/s brings 250 kB, which fits the sockets and the library's pending fragments. At
+    /// 50 microseconds, probing costs hosts with a fifth to a half of a core more than the overlap gains.
     private static let sleepMicroseconds: UInt32 = 2000
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)

@@ -1,11 +1,11 @@
 import CMPI
 import Support
 
-/// A transfer under way: a send, a receive or a collective operation.
+/// A pending transfer: a send, a receive or a collective operation.
 ///
 /// A request retains its memory until the transfer is complete. Wait for every request: one that is dropped while
 /// incomplete is tested a last time, and if the library still works on it, its memory is kept for the life of the
-/// process, because freeing it would let the library write into whatever comes to live there.
+/// process, because the library would otherwise write into memory that is used for something else.
 ///
 /// Used by one thread at a time.
 public final class Request {
@@ -36,7 +36,7 @@ public final class Request {
     /// True when the transfer is complete; advances it otherwise. Returns at once. Not collective.
     public func test() throws -> Bool { try timed(advance) }
 
-    /// Returns when the transfer is complete; until then `meanwhile` is called now and then.
+    /// Returns when the transfer is complete; calls `meanwhile` now and then until it is.
     ///
     /// Throws when the communicator's wait limit passes first, naming the ranks that do not answer then, or when a signal
     /// asks the process to end (`TerminationSignal`). The memory then stays in use, the failure is isolating, and all that

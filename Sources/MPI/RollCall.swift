@@ -10,9 +10,9 @@ import Synchronization
 
 /// Finds out, when a wait has failed, which ranks still answer, and settles which of them tells the failure.
 ///
-/// Its messages of eight bytes have a communicator of their own. A rank answers while it waits for something itself; one
-/// that computes does not, and no more does one that is gone. Nothing here waits longer than told, and nothing throws: a
-/// rank that cannot be reached is one that does not answer.
+/// Its messages of eight bytes have a communicator of their own. A rank answers while it waits for something itself. No
+/// answer means that the rank is gone, or that it is busy computing. Nothing here waits longer than its time limit, and
+/// nothing throws: an unreachable rank is one that does not answer.
 final class RollCall {
     private enum Tag: Int { case question, answer, told }
 
@@ -32,7 +32,7 @@ final class RollCall {
     /// - Parameter communicator: all ranks, and no other messages.
     init(_ communicator: consuming Communicator) { self.communicator = communicator }
 
-    /// Answers whoever asks. Called over and over in every long wait, it looks ten times a second.
+    /// Answers pending questions. Every long wait calls it again and again; it looks ten times a second.
     func answer() {
         let now = MonotonicClock.seconds
         guard now >= nextLook else { return }

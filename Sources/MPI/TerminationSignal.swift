@@ -7,11 +7,11 @@ import Synchronization
     import Darwin
 #endif
 
-/// A wish from outside that the process end: Ctrl-C, or SIGTERM, which `mpirun` sends to the ranks that are left when a
-/// host is gone, when another rank has failed, or when it is told to end itself.
+/// A signal that asks the process to end: Ctrl-C, or SIGTERM, which `mpirun` sends to the remaining ranks when a host is
+/// gone, when another rank has failed, or when it is told to end itself.
 ///
-/// Once `install`ed, the signal only sets a mark. Waits for other ranks look at it, and so does whoever calls `check`, so
-/// that the failure comes up through the program and can save something on its way. A second signal, or ten more seconds,
+/// Once `install`ed, the signal only sets a mark. Waits for other ranks and `check` look at it and throw, so that the
+/// program can save something before it ends. A second signal, or ten more seconds,
 /// end the process where it stands; `mpirun` itself kills it after one (`--mca odls_base_sigkill_timeout`).
 public struct TerminationSignal: CustomStringConvertible, Sendable {
     /// SIGTERM or SIGINT.
@@ -76,7 +76,7 @@ public struct TerminationSignal: CustomStringConvertible, Sendable {
         #else
             action.__sigaction_u.__sa_handler = handler
         #endif
-        // Reads and writes that are under way go on.
+        // Interrupted reads and writes continue.
         action.sa_flags = SA_RESTART
         sigaction(number, &action, nil)
     }

@@ -18,8 +18,8 @@ public struct WaitLimit: Sendable, Equatable {
 
     /// Calls `isComplete` until it is true, and returns whether it became true within the limit.
     ///
-    /// Short waits are spun through, giving the core away between tests; long ones sleep between tests, so that ranks
-    /// that share a core do not starve the one that computes, and call `meanwhile` between them, which may end the wait.
+    /// A short wait spins and yields the core between tests. A long one sleeps between tests, so that waiting ranks do not
+    /// starve a computing rank on the same core, and calls `meanwhile`, which may end the wait.
     func poll(_ isComplete: () throws -> Bool, meanwhile: () throws -> Void) rethrows -> Bool {
         for _ in 0..<Self.spinCount {
             if try isComplete() { return true }

@@ -1,6 +1,6 @@
-/// What the parts of a block weigh, the weightiest first: whatever is kept of it is the beginning of each list.
+/// The parts of a block by importance, the most important first: pruning keeps the beginning of each list.
 ///
-/// Kept sets of two reduction factors of which one divides the other nest, so what was pruned once can be pruned further
+/// If one reduction factor divides another, its kept parts include the other's. So a pruned block can be pruned further
 /// from its own tensors, if their ranking is known.
 public struct BlockRanking: Equatable, Sendable {
     /// For each attention and kv head: dimensions of q and k (empty where rotary pairs stay whatever they weigh), and of v

@@ -115,8 +115,8 @@ public struct BucketSource: ParameterSource {
     }
 }
 
-/// Notes what a module asks for without giving it anything real: the first of two passes, which tells how large the
-/// bucket must be.
+/// Records the parameters that a module asks for, and gives it placeholders: the first of two passes, which sizes the
+/// bucket.
 public final class DeclaringSource: ParameterSource {
     public private(set) var declarations: [ParameterBucket.Declaration] = []
     private let scratch = Ledger()

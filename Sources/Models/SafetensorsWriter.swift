@@ -16,8 +16,8 @@ public func writeSafetensors(
     try writer.finish()
 }
 
-/// A `.safetensors` file in the making: names and shapes first, then the values, piece by piece, so that no one has to
-/// hold a whole model.
+/// A `.safetensors` file that is being written: names and shapes first, then the values, piece by piece, so that a whole
+/// model need never be in memory.
 public final class SafetensorsWriter {
     private let file: AtomicFile
     private var missingBytes: Int

@@ -1,11 +1,11 @@
-/// How epochs from the cache are computed, as far as plans must know it.
+/// What plans must know of how epochs from the cache are computed.
 public enum CachedEpochs {
     /// A rank takes its samples of a mini-batch in parts of about so many tokens: larger ones are not faster, and take more
     /// memory.
     public static let partTokens = 1280
 }
 
-/// Who trains what from the cache.
+/// The ranks that train each slot from the cache.
 extension Plan {
     /// The position in a stage's group that takes a slot of the mini-batch.
     public func position(ofSlot slot: Int, stage: Int) -> Int {
@@ -14,11 +14,11 @@ extension Plan {
             if rest < share { return position }
             rest -= share
         }
-        preconditionFailure("slot \(slot) belongs to nobody: the plan was not validated")
+        preconditionFailure("slot \(slot) has no rank: the plan was not validated")
     }
 
-    /// The rank that owns each slot of a mini-batch in epochs from the cache: where the plan is one stage of all ranks,
-    /// whoever computed it, so that nothing has to move; otherwise in proportion to the ranks' speeds.
+    /// The rank that owns each slot of a mini-batch in epochs from the cache. If the plan is one stage of all ranks, it is
+    /// the rank that computed the slot, so that nothing moves; otherwise slots are dealt in proportion to the ranks' speeds.
     ///
     /// - Parameter speeds: of all ranks of the world, in any unit.
     public func cacheOwners(speeds: [Double]) -> [Int] {

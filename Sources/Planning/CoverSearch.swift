@@ -13,7 +13,7 @@ struct CoverSearch {
     private var seats: [Seat] = []
     /// The same without repeated seats.
     private var distinct: [[[Int]]] = []
-    /// Micro-batches in flight that are told apart: 1 without budgets.
+    /// The largest number of micro-batches in flight that the search distinguishes: 1 without budgets.
     private let inFlightLimit: Int
     /// `[recompute][seat][in flight][end]`: the first layer from which the layers up to an end fit.
     private var memoryReach: [[[Int32]]] = []

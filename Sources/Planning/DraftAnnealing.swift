@@ -1,7 +1,7 @@
 import Support
 
-/// Improves a draft by simulated annealing: random changes, of which worse ones are kept now and then at first. It finds
-/// what no single improvement leads to, where devices and links differ much. The same draft gives the same answer.
+/// Improves a draft by simulated annealing: random changes; at first it sometimes keeps a worse one. Where devices and
+/// links differ much, it finds plans that no single improvement leads to. The same draft gives the same answer.
 struct DraftAnnealing {
     private(set) var costs: SearchCosts
     private let freedom: DraftRefinement.Freedom

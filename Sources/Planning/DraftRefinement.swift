@@ -1,5 +1,5 @@
-/// Improves a draft by small changes, each of which is kept if it makes F smaller, until none does or the allowance is
-/// spent.
+/// Improves a draft by small changes. A change is kept if it makes F smaller; the search ends when none does, or when its
+/// allowance is spent.
 struct DraftRefinement {
     /// What may change.
     struct Freedom {

@@ -2,10 +2,10 @@ import Support
 
 /// The search of the exact planner: the best plan found for each number of stages, by F.
 ///
-/// For each micro-batch count a `CoverSearch` finds plans for bounds on the bottleneck between the least that is possible
-/// and the most that can pay. Where an instance is small enough (`ExactSearch.largestPlanCount`), `ExactSearch` goes on
-/// from the best of them and ends with the optimum; elsewhere `DraftRefinement` does, after `DraftAnnealing` where devices
-/// differ much, and ends with the best plan found.
+/// For each micro-batch count a `CoverSearch` finds plans for bounds on the bottleneck, from the least possible to the
+/// largest that can still improve F. A small instance (`ExactSearch.largestPlanCount`) is then solved to the optimum by
+/// `ExactSearch`. On a larger one `DraftRefinement` improves the best plan found, after `DraftAnnealing` where devices
+/// differ much.
 struct PlanSearch {
     /// What plans may do.
     struct Freedom {

@@ -4,8 +4,8 @@ import Support
 public enum Schedule {
     /// Receives that a rank posts ahead in each direction: one in use, one arriving.
     public static let receivesAhead = 2
-    /// Micro-batches that may be under way to a rank's neighbours at once, in both directions together. The neighbours post
-    /// receives ahead in each, so nobody waits for one who waits for him.
+    /// Micro-batches that a rank may have sent and its neighbours not yet received, in both directions together. Neighbours
+    /// post receives ahead in each direction, so two ranks never wait for each other.
     public static let sendsUnderWay = 4
 
     /// One stage's actions for one mini-batch under 1F1B: warm-up forwards, then one forward and one backward in turn, then

@@ -19,8 +19,8 @@ public struct StageCosts: Sendable {
     /// - Parameters:
     ///   - recompute: keep only the input of the first layer for each micro-batch in flight; the model's own input is
     ///     tokens, which count nothing.
-    ///   - microBatch: size and count of the micro-batches. A rank that takes all of each holds neighbouring slots and does
-    ///     not meet the worst ones several times; few micro-batches leave less under way.
+    ///   - microBatch: size and count of the micro-batches. A rank that takes all samples of each
+    ///     micro-batch meets the longest samples only once. With fewer micro-batches fewer messages are pending.
     public func peakBytes(
         layers: Range<Int>, share: Int, inFlightCount: Int, recompute: Bool = false,
         microBatch: (size: Int, count: Int)

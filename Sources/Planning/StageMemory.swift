@@ -1,7 +1,7 @@
 /// How many bytes training some layers takes on one rank: m_d of eq. (3) from a profile.
 ///
-/// Beyond the paper's, it counts what is under way to other stages and to the disk, and it knows that a layer runs beside
-/// what the layers before it keep, not beside what all of them do.
+/// Beyond the paper's, it counts messages to other stages and rows on their way to the disk. A layer runs beside what the
+/// layers before it keep, not beside what all layers keep.
 struct StageMemory: Sendable {
     private let profile: Profile
     private let model: MemoryModel
@@ -164,7 +164,7 @@ struct StageMemory: Sendable {
     /// backward is over.
     ///
     /// Receives from each neighbour are posted ahead while more are to come, and sends to each may still be on their way.
-    /// With all micro-batches in flight received, none of them is posted any more.
+    /// Once all micro-batches in flight are received, no receive is posted.
     private func messageBytes(
         _ layers: Range<Int>, inFlightCount: Int, microBatchCount: Int
     ) -> (running: Double, waiting: Double) {
@@ -190,7 +190,7 @@ struct StageMemory: Sendable {
             first += Double(sends - 1) * forward
             waiting += Double(sends) * forward
             alternating += posted(microBatchCount - 1) * backward
-            // Whoever waits for gradients has nothing older under way than what they answer.
+            // A rank that waits for gradients has no sends pending that are older than the micro-batch they belong to.
             alternating += (backward > 0 ? 1 : posted(microBatchCount)) * forward
         }
         return (max(first, alternating), waiting)
@@ -203,7 +203,7 @@ private struct LayerRun: Sendable {
     struct Moment {
         /// Kept by the run's layers of the stage up to that one, and needed by it.
         var own = 0.0
-        /// The layer's input, as far as backward does not keep it anyway.
+        /// The layer's input, unless backward keeps it anyway.
         var input = 0.0
     }
 
@@ -249,7 +249,7 @@ private struct LayerRun: Sendable {
             let (first, end) = (max(first, layers.lowerBound), min(stage.upperBound, layers.upperBound))
             return first < end ? sums[end - layers.lowerBound] - sums[first - layers.lowerBound] : 0
         }
-        // Inside a stage nobody but backward holds a layer's input; the first one's is counted with the stage's.
+        // Inside a stage only backward holds a layer's input; the first layer's input is counted with the stage's.
         return sum(savedSums, from: stage.lowerBound) + sum(heldInputSums, from: stage.lowerBound + 1)
     }
 

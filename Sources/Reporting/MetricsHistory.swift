@@ -2,7 +2,7 @@ import Support
 
 /// What a run logged, read back from its `metrics.jsonl`.
 ///
-/// What is read must be right; other events and fields are left alone, as the log may tell more than anybody asks here.
+/// The events and fields read here must be valid; all others are ignored.
 public struct MetricsHistory: Sendable {
     public struct Start: Sendable {
         public let ranks: Int
@@ -81,15 +81,15 @@ public struct MetricsHistory: Sendable {
         for (index, line) in lines.enumerated() where !(line.isEmpty && index == lines.count - 1) {
             let value = try JSONValue(parsing: Array(line), file: path, firstLine: index + 1)
             let event = try JSONReader(value, file: path, line: index + 1).object()
-            switch try event.required("event").string() {
-            case "start": start = try Start(event)
-            case "step": steps.append(try Step(event))
-            case "epoch": epochs.append(try Epoch(event))
-            case "evaluation": evaluations.append(try Evaluation(event))
-            case "redistribution": redistributions.append(try Redistribution(event))
-            case "memory": memory.append(try Memory(event))
-            case "end": end = try End(event)
-            default: break
+            switch MetricsEvent(rawValue: try event.required("event").string()) {
+            case .start: start = try Start(event)
+            case .step: steps.append(try Step(event))
+            case .epoch: epochs.append(try Epoch(event))
+            case .evaluation: evaluations.append(try Evaluation(event))
+            case .redistribution: redistributions.append(try Redistribution(event))
+            case .memory: memory.append(try Memory(event))
+            case .end: end = try End(event)
+            case .resume, .activations, nil: break
             }
         }
         guard let start else {

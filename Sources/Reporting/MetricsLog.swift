@@ -27,10 +27,10 @@ public final class MetricsLog: Sendable {
 
     deinit { close(descriptor) }
 
-    /// Takes back what a log says of updates after a step, as a run that goes on from there will say it again. A file that
-    /// is not there stays so; a last line that was cut short goes.
+    /// Removes the events after a step: a run that resumes from that step logs them again. A missing file stays missing; an
+    /// incomplete last line is removed.
     ///
-    /// - Parameter isClosed: whether what follows the step before the next one (the end of an epoch) stays.
+    /// - Parameter isClosed: whether the events between that step and the next one (the end of an epoch) stay.
     /// - Returns: the `time` of the last event that stays; 0 without one.
     /// - Throws: when the file cannot be read or written, or a line of it is no event.
     public static func rewind(_ path: String, toStep step: Int, isClosed: Bool) throws -> Double {
@@ -41,7 +41,7 @@ public final class MetricsLog: Sendable {
         var hasSteps = false
         while let newline = bytes[read...].firstIndex(of: UInt8(ascii: "\n")) {
             let event = try JSONValue(parsing: Array(bytes[read..<newline]), file: path, firstLine: number)
-            let isStep = event["event"]?.string == "step"
+            let isStep = event["event"]?.string == MetricsEvent.step.rawValue
             if isStep, event["step"]?.integer ?? 0 > step { break }
             hasSteps = hasSteps || isStep
             (read, number) = (newline + 1, number + 1)
@@ -54,13 +54,13 @@ public final class MetricsLog: Sendable {
 
     /// Appends an event: its name, the seconds since the start, and its fields in order.
     ///
-    /// A number that JSON cannot write (a diverged loss) becomes null. When the disk is full, the part of a line that was
-    /// written is taken back, so that the file keeps whole lines only.
+    /// A number that JSON cannot write (a diverged loss) becomes null. When the disk is full, an incomplete line is removed,
+    /// so the file keeps whole lines only.
     ///
     /// - Throws: a run failure that names the file.
-    public func append(_ event: String, _ fields: [(String, JSONValue)] = []) throws {
+    public func append(_ event: MetricsEvent, _ fields: [(String, JSONValue)] = []) throws {
         let seconds = Self.rounded((ContinuousClock.now - start).seconds)
-        let head: [(String, JSONValue)] = [("event", .string(event)), ("time", .number(seconds))]
+        let head: [(String, JSONValue)] = [("event", .string(event.rawValue)), ("time", .number(seconds))]
         let line = Array((JSONValue.dictionary(head + fields).replacingNonFinite().text() + "\n").utf8)
         let written = put(line)
         guard written < line.count else { return }

@@ -24,7 +24,7 @@ package struct ReportPage {
         html = Markup.page(
             title: "\(run.experiment.name) · pac-mpi", style: ReportStyle.sheet,
             [.element("main", [:], sections.compactMap { $0 })])
-        path = directory + "/report.html"
+        path = RunFile.report.path(in: directory)
     }
 
     /// Writes the page as `report.html` into the run directory, atomically.

@@ -20,16 +20,15 @@ struct RunRecord {
     /// - Throws: a configuration failure that names the file that is missing, damaged or of another run.
     init(_ directory: String) throws {
         self.directory = directory
-        func document(_ name: String) throws -> JSONReader {
-            let path = "\(directory)/\(name)"
-            return try JSONReader(contentsOf: path)
+        func document(_ file: RunFile) throws -> JSONReader {
+            try JSONReader(contentsOf: file.path(in: directory))
         }
-        experiment = try Experiment(document("experiment.json"))
-        plan = try Plan(document("plan.json"), miniBatchSize: experiment.training.miniBatchSize)
+        experiment = try Experiment(document(.experiment))
+        plan = try Plan(document(.plan), miniBatchSize: experiment.training.miniBatchSize)
         profile =
-            fileExists(directory + "/profile.json") ? try Profile(document("profile.json")) : nil
-        history = try MetricsHistory(contentsOf: directory + "/metrics.jsonl")
-        let trace = try TraceFile.read(directory + "/trace.json")
+            fileExists(RunFile.profile.path(in: directory)) ? try Profile(document(.profile)) : nil
+        history = try MetricsHistory(contentsOf: RunFile.metrics.path(in: directory))
+        let trace = try TraceFile.read(RunFile.trace.path(in: directory))
         guard let measured = trace.first(where: { $0.origin == .measured }) else {
             throw Failure.configuration("\(directory)/trace.json: expected what ranks did, found no rank")
         }

@@ -1,6 +1,6 @@
 import Reporting
 
-/// The experiment as it ran, for whoever wants to run it again.
+/// The experiment as it ran, to run it again.
 struct SettingsSection {
     let run: RunRecord
 

@@ -67,7 +67,7 @@ struct TimelineSection {
         return start...end
     }
 
-    /// The step's actions and messages, and whatever the I/O threads did in its time.
+    /// The step's actions and messages, and the I/O threads' spans within its time.
     private func spans(_ step: Int, within window: ClosedRange<Double>) -> [TraceSpan] {
         run.measured.spans.compactMap { span in
             guard span.category != .step, span.category != .epoch else { return nil }

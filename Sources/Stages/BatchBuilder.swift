@@ -127,7 +127,7 @@ package struct BatchBuilder: Sendable {
             targets: .tokens(samples.flatMap { dataset.target($0) }), targetRows: rows)
     }
 
-    /// Whole sequences, of which the row before each marked token predicts it.
+    /// Whole sequences. The row before each marked token predicts that token.
     private func passages(_ samples: [Int]) -> MicroBatch {
         var rows: [Int] = []
         var tokens: [Int32] = []

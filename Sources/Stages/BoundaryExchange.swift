@@ -113,14 +113,14 @@ package final class BoundaryExchange {
     /// The tensors of a received state whose gradients go back to the stage before.
     func receivedTensors(_ state: HiddenState) -> [Tensor] { incoming?.backward.map { state[$0] } ?? [] }
 
-    /// Waits until everything sent is under way or gone.
+    /// Waits until all sends are complete.
     package func finish() throws {
         for request in sends.joined() { try request.wait() }
         sends = []
     }
 
-    /// Lets the library move what is outstanding, and forgets what is done. A stage that waits for nobody's gradients could
-    /// otherwise run ahead and fill its memory with what the next one has not taken.
+    /// Lets the library advance pending sends, and drops completed ones. A stage that receives no gradients could otherwise
+    /// run ahead and fill its memory with sends that the next stage has not received.
     private func progress() throws {
         sends = try sends.map { try $0.filter { !(try $0.test()) } }.filter { !$0.isEmpty }
         while sends.count > Schedule.sendsUnderWay {

@@ -17,7 +17,7 @@ final class FloatView: MessageBuffer {
     }
 }
 
-/// A message under way, or received: memory on the ledger that MPI reads or writes.
+/// A pending or received message: memory on the ledger that MPI reads or writes.
 package final class FloatMessage: MessageBuffer {
     package let storage: Storage
 

@@ -14,7 +14,7 @@ package struct MicroBatchSequence {
     private var countInEach: Int { placement.plan.microBatchCount }
     package var count: Int { miniBatches.count * countInEach }
 
-    /// The number of the mini-batch that ends with a micro-batch; nil where it goes on.
+    /// The number of the mini-batch whose last micro-batch this is; nil for other micro-batches.
     func miniBatchEnding(with microBatch: Int) -> Int? {
         (microBatch + 1) % countInEach == 0 ? microBatch / countInEach : nil
     }

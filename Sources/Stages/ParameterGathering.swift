@@ -75,7 +75,7 @@ package enum ParameterGathering {
                     try context.world.immediateReceive(into: piece, from: owner, tag: 0).wait()
                 }
                 guard isRecipient, failure == nil else { continue }
-                // After a failure the pieces still arrive: nobody is left waiting with one.
+                // After a failure the pieces are still received, so that no sender waits.
                 do {
                     try withExtendedLifetime(piece) {
                         try body(UnsafeBufferPointer(piece.bytes.assumingMemoryBound(to: Float.self)))

@@ -8,11 +8,10 @@ package struct Moment: Sendable {
     package let communicationSeconds: Double
 }
 
-/// How long a phase took on this rank, and what for.
+/// The time that a phase took on this rank, and the shares of it.
 package struct PhaseTime: Sendable {
     package let seconds: Double
-    /// The share that went into messages, the mean over all ranks: sending, receiving, summing, and waiting for what others
-    /// send.
+    /// The share spent on messages (sending, receiving, summing, waiting for others), the mean over all ranks.
     package let communicationShare: Double
     /// The share of its time that the busiest rank did not spend on messages: near 1 where nobody could have been faster.
     package let busiestShare: Double

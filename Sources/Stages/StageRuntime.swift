@@ -45,7 +45,7 @@ package final class StageRuntime {
     private let exchange: BoundaryExchange
     private let trace: TraceRecorder
     private var inFlight: [Int: InFlight] = [:]
-    /// Is called between any two actions, for what goes on beside them.
+    /// Called between any two actions: advances transfers beside them.
     package var betweenActions: () throws -> Void = {}
 
     package init(
@@ -103,10 +103,10 @@ package final class StageRuntime {
         }
     }
 
-    /// Runs the frozen backbone alone over mini-batches, for the sake of its activations. It waits for no optimizer, so
-    /// all of them follow upon each other without a gap.
+    /// Runs only the frozen backbone over mini-batches, to record its activations. No optimizer step separates the
+    /// mini-batches, so they follow each other without a gap.
     ///
-    /// - Parameter didPass: is told the number of each mini-batch that this stage has behind it.
+    /// - Parameter didPass: called with the number of each mini-batch that this stage has computed.
     package func record(
         _ miniBatches: [[Int]], builder: BatchBuilder, recorder: ActivationRecorder?,
         didPass: (Int) throws -> Void
@@ -128,7 +128,7 @@ package final class StageRuntime {
                     inFlight[m] = InFlight(batch: batch, state: state, comesBack: false)
                 }
             } didRun: { action in
-                // Not before its last states have left: whoever is told may wait for the ranks that need them.
+                // Only after its last states were sent: `didPass` may wait for the ranks that need them.
                 guard
                     action
                         == (placement.isLastStage
@@ -225,7 +225,7 @@ package final class StageRuntime {
         if case .loss(let loss) = roots { result.lossSum += loss.sum }
         inFlight[m] = InFlight(
             batch: batch, keys: keys, input: input,
-            // Where there is a loss, nobody asks for the state again.
+            // Where there is a loss, the state is not needed again.
             state: placement.isLastStage && weight != nil ? nil : state, roots: recomputes ? nil : roots,
             comesBack: weight != nil)
     }

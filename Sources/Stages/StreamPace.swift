@@ -2,8 +2,8 @@ import MPI
 
 /// Keeps the ranks of a stream within a few mini-batches of each other, and tells all of them when one has failed.
 ///
-/// Nothing else holds back a rank that the plan leaves out, or stages without a neighbour: they would wait at the end, for
-/// longer than any limit.
+/// Ranks without a stage, and stages without a neighbour, would otherwise run far ahead and wait at the end for longer than
+/// the wait limit.
 package final class StreamPace {
     private let communicator: Communicator
     private var tokens: [(request: Request, received: ByteBuffer)] = []
@@ -16,8 +16,8 @@ package final class StreamPace {
         communicator = try world.duplicate(name: "stream")
     }
 
-    /// Tells the others that this rank has another mini-batch behind it, and waits for those who are far behind. All ranks
-    /// call it equally often.
+    /// Tells the others that this rank has finished a mini-batch, and waits for ranks that are far behind. All ranks call it
+    /// equally often.
     ///
     /// - Parameter meanwhile: is called now and then during the wait.
     /// - Returns: on all ranks alike, whether one had failed some mini-batches ago.

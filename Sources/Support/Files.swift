@@ -35,8 +35,8 @@ public func writeFileAtomically(_ bytes: [UInt8], to path: String) throws {
     try file.commit()
 }
 
-/// A file in the making: written piece by piece beside its place, under the name `path.part`, and renamed when it is
-/// complete. One that is given up leaves nothing behind.
+/// A file that is written piece by piece under the name `path.part`, and renamed when it is complete. If it is given up,
+/// nothing stays.
 public final class AtomicFile {
     public let path: String
     private var descriptor: Int32
@@ -150,7 +150,7 @@ public func checkWritable(_ directory: String) throws {
     }
 }
 
-/// Lets nobody but its owner read or write a file, or enter a directory.
+/// Restricts a file or a directory to its owner.
 public func restrictToOwner(_ path: String) throws {
     var status = stat()
     guard stat(path, &status) == 0,

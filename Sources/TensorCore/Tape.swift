@@ -50,8 +50,7 @@ public final class Node {
         return bytes
     }
 
-    /// Adds a contiguous gradient. `fresh` says that nobody else will read or write the tensor, so that it can be kept
-    /// as it is.
+    /// Adds a contiguous gradient. A `fresh` tensor has no other user, so it is kept without a copy.
     public func add(_ tensor: Tensor, fresh: Bool) {
         precondition(tensor.isContiguous && tensor.count == (accumulator ?? gradient ?? tensor).count)
         if let accumulator {
@@ -116,7 +115,7 @@ public final class Node {
     private func runPullback() {
         guard let pullback, let gradient else { return }
         pullback(gradient, inputs)
-        // What was saved and the gradient itself are needed no longer: free them while the pass goes on.
+        // The saved tensors and the gradient are no longer needed: free them during the pass.
         self.pullback = nil
         self.gradient = nil
     }
@@ -138,7 +137,7 @@ public func backward(from roots: [Tensor], seeds: [Tensor]) {
     Node.runPullbacks(from: starts)
 }
 
-/// Differentiates backwards from one node whose gradient nobody else keeps, so that it is freed on the way.
+/// Differentiates backwards from one node. Its gradient has no other owner, so the pass can free it.
 func differentiate(from root: Node, seed: consuming Tensor) {
     root.add(seed, fresh: true)
     _ = consume seed

@@ -1,12 +1,12 @@
 import CBLAS
 import CKernels
 
-/// Lets this process compute on some threads: loops and matrix products are divided among them, each of which calls BLAS by
-/// itself. OpenBLAS's own threads stall on narrow matrices.
+/// Sets the number of threads of this process: loops and matrix products are divided among them, and each thread calls BLAS
+/// by itself. OpenBLAS's own threads stall on narrow matrices.
 ///
-/// Under another number of threads sums over rows are rounded differently, as matrix products may be; nothing else is.
+/// Another number of threads rounds sums over rows, and possibly matrix products, differently; nothing else changes.
 ///
-/// - Returns: how many there are, the calling one among them; fewer where the system refuses more.
+/// - Returns: the number of threads, with the calling one; fewer than asked for if the system refuses more.
 @discardableResult
 public func setThreadCount(_ count: Int) -> Int {
     openblas_set_num_threads(1)

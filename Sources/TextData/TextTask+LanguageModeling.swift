@@ -28,7 +28,7 @@ extension TextTask {
             inputs: passages, lossMarks: passages.map { $0.indices.map { $0 > 0 } }, labels: .none)
     }
 
-    /// Tokenizes conversations, of which the tokens that assistants say are learned.
+    /// Tokenizes conversations. Only the assistant's tokens are learned.
     ///
     /// - Parameter limit: how many conversations at most.
     /// - Throws: when the template refuses a conversation, or the maximum sequence length cuts off every answer of one.

@@ -132,7 +132,7 @@ public struct Encoding: Sendable, Equatable {
         self.wasTruncated = wasTruncated
     }
 
-    /// The same without a token at its end, if it stands there: what goes on must not have ended.
+    /// The same without this token at its end: a text that is continued must not have ended.
     package func without(end token: Int32?) -> Encoding {
         guard ids.count > 1, ids.last == token else { return self }
         return Encoding(ids: ids.dropLast(), typeIDs: typeIDs.dropLast(), wasTruncated: wasTruncated)

@@ -27,7 +27,7 @@ struct TokenizerDirectory {
         return (try oneVocabulary(), nil)
     }
 
-    /// The files of which a tokenizer has at least one.
+    /// A tokenizer has at least one of these files.
     static let files = ["tokenizer.json", "spiece.model", "vocab.json"]
 
     private mutating func oneVocabulary() throws -> TokenizerComponents {

@@ -16,10 +16,10 @@ import Testing
     func everyEventIsALineWithItsNameItsTimeAndItsFields() throws {
         defer { unlink(path) }
         let log = try MetricsLog(path: path, start: .now - .seconds(2))
-        try log.append("step", [("loss", 0.5), ("phase", "cached \"e\"\n"), ("samples", 16)])
+        try log.append(.step, [("loss", 0.5), ("phase", "cached \"e\"\n"), ("samples", 16)])
         // What is logged is in the file before the log is closed.
         #expect(try lines().count == 1)
-        try log.append("end")
+        try log.append(.end)
         let all = try lines()
         #expect(all[0].members?.map(\.key) == ["event", "time", "loss", "phase", "samples"])
         #expect(all[0]["phase"] == "cached \"e\"\n" && all[0]["samples"] == 16 && all[0]["loss"] == 0.5)
@@ -33,9 +33,10 @@ import Testing
         defer { unlink(path) }
         func rewound(to step: Int, isClosed: Bool) throws -> [String] {
             let log = try MetricsLog(path: path)
-            for (event, step) in [
-                ("start", 0), ("step", 1), ("step", 2), ("epoch", 0), ("memory", 0), ("step", 3),
-            ] {
+            let events: [(MetricsEvent, Int)] = [
+                (.start, 0), (.step, 1), (.step, 2), (.epoch, 0), (.memory, 0), (.step, 3),
+            ]
+            for (event, step) in events {
                 try log.append(event, step == 0 ? [] : [("step", JSONValue(step))])
             }
             let handle = try #require(FileHandle(forWritingAtPath: path))
@@ -60,8 +61,8 @@ import Testing
 
     @Test("a second log appends") func aSecondLogAppends() throws {
         defer { unlink(path) }
-        try MetricsLog(path: path).append("start")
-        try MetricsLog(path: path).append("resume")
+        try MetricsLog(path: path).append(.start)
+        try MetricsLog(path: path).append(.resume)
         #expect(try lines().map { $0["event"] } == ["start", "resume"])
     }
 
@@ -70,7 +71,7 @@ import Testing
         let metrics = JSONValue.dictionary([
             ("mean", .number(-.infinity)), ("all", .array([.number(.nan), 1])),
         ])
-        try MetricsLog(path: path).append("step", [("loss", .number(.nan)), ("metrics", metrics)])
+        try MetricsLog(path: path).append(.step, [("loss", .number(.nan)), ("metrics", metrics)])
         let line = try lines()[0]
         #expect(line["loss"] == .null && line["metrics"]?["mean"] == .null)
         #expect(line["metrics"]?["all"] == [.null, 1])
@@ -82,7 +83,7 @@ import Testing
             try MetricsLog(path: "/no/such/metrics.jsonl")
         }
         #expect(throws: Failure.run("/dev/full: cannot be written: No space left on device")) {
-            try MetricsLog(path: "/dev/full").append("step")
+            try MetricsLog(path: "/dev/full").append(.step)
         }
     }
 
@@ -92,13 +93,13 @@ import Testing
             let path = NSTemporaryDirectory() + "pac-mpi-log-" + UUID().uuidString + ".jsonl"
             defer { unlink(path) }
             let log = try MetricsLog(path: path)
-            try log.append("start")
+            try log.append(.start)
             let size = try readFile(path).count
             signal(SIGXFSZ, SIG_IGN)
             var limit = rlimit(rlim_cur: rlim_t(size + 20), rlim_max: rlim_t(size + 20))
             try #require(setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0)
             #expect(throws: Failure.run("\(path): cannot be written: File too large")) {
-                try log.append("step", [("text", .string(String(repeating: "x", count: 99)))])
+                try log.append(.step, [("text", .string(String(repeating: "x", count: 99)))])
             }
             #expect(try readFile(path).count == size)
         }

@@ -165,7 +165,7 @@ import Testing
             ranks: 2,
             ["train", workshop.experiment, "--resume"]
                 + Workshop.arguments(["output.directory=\(workshop.path)/run"], plan: Self.two))
-        #expect(outcome.status == 0 && outcome.output.contains("has come to its end, after 42 steps"))
+        #expect(outcome.status == 0 && outcome.output.contains("is complete, after 42 steps"))
         #expect(try workshop.read("run/metrics.jsonl") == before)
     }
 }

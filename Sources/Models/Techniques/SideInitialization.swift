@@ -11,7 +11,7 @@ public struct SideInitialization {
     public private(set) var values: [(name: String, values: [Float])] = []
     /// What each block kept, by the block's prefix.
     public private(set) var plans: [(prefix: String, plan: StructuralPruning.BlockPlan)] = []
-    /// What that weighs, in the numbering of the pruned blocks: for whoever prunes further.
+    /// The importance of the kept parts, in the numbering of the pruned blocks: needed to prune further.
     public private(set) var rankings: [(prefix: String, ranking: BlockRanking)] = []
 
     /// What is pruned: the model, or a side network that was pruned from it for a factor that divides the new one.

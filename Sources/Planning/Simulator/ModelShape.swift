@@ -23,7 +23,7 @@ public struct ModelShape: Sendable, Equatable {
         }
     }
 
-    /// What the layers do, as far as it decides what backward needs.
+    /// The properties of the layers that decide what backward needs.
     public struct Arithmetic: Sendable, Equatable {
         /// A norm before each sub-layer, as RMS norm in separate operations (T5, Llama), or after it, fused
         /// (BERT, BART).

@@ -1,11 +1,11 @@
-/// The cores of a host that has fewer of them than ranks: whoever computes at a time shares them evenly.
+/// The cores of a host with more ranks than cores: the ranks that compute at a time share them evenly.
 ///
-/// A profile is taken by all ranks at once, so its seconds are those of a full house; with fewer ranks at work each is
-/// faster, up to a core of its own.
+/// All ranks are profiled at once, so a profile's seconds hold while all compute. With fewer ranks computing each is faster,
+/// up to a core of its own.
 struct SharedProcessor {
     private let coreCount: Int
     private let rankCount: Int
-    /// Who computes, and the seconds that it still needs on a core of its own.
+    /// The ranks that compute, and the seconds that each still needs on a core of its own.
     private var jobs: [(worker: Int, remaining: Double)] = []
     private var time = 0.0
 
@@ -20,7 +20,7 @@ struct SharedProcessor {
         jobs.append((worker, seconds * Double(coreCount) / Double(rankCount)))
     }
 
-    /// Who ends first if nobody else begins, and when; ties in the order in which they began.
+    /// The rank that ends first if no other begins, and when; ties in the order in which they began.
     var firstEnd: (worker: Int, time: Double)? {
         jobs.min { $0.remaining < $1.remaining }.map { ($0.worker, time + max(0, $0.remaining) / rate) }
     }

@@ -164,7 +164,7 @@ public struct Simulator: Sendable {
 
         /// Does what comes next: somebody ends computing on a shared processor, or begins an action.
         ///
-        /// - Returns: false when nobody can go on.
+        /// - Returns: false when no rank can continue.
         mutating func advance() -> Bool {
             var end: (processor: Int, worker: Int, time: Double)?
             for (index, processor) in processors.enumerated() {
@@ -324,7 +324,7 @@ public struct Simulator: Sendable {
     }
 }
 
-/// Who can go on when: a binary heap, the earliest time first, ties in the order of indices.
+/// When each rank can continue: a binary heap, the earliest time first, ties in the order of indices.
 private struct TimeQueue {
     private var entries: [(time: Double, index: Int)] = []
 

@@ -43,8 +43,8 @@ private struct ScalePullback: Pullback {
     }
 }
 
-/// Applies an activation function to every element. Saved for backward: x or, of ReLU, the result, whose zeros say as
-/// much and which a linear layer behind it keeps as well.
+/// Applies an activation function to every element. Saved for backward: x; for ReLU the result instead, which has the same
+/// information in its zeros and is saved by a linear layer behind it anyway.
 public func activation(_ x: Tensor, _ function: ActivationFunction) -> Tensor {
     precondition(x.isContiguous)
     let y = Tensor(rows: x.rows, columns: x.columns, ledger: x.ledger)

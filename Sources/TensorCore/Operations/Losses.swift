@@ -29,7 +29,7 @@ public final class Loss {
 /// Sums the cross-entropy of rows of logits against labels.
 ///
 /// - Shapes: logits [n, classes], labels [n].
-/// - Parameter weight: 1 / (loss terms of the whole mini-batch), so that the parts of a mini-batch add up whatever the
+/// - Parameter weight: 1 / (loss terms of the whole mini-batch), so that the parts of a mini-batch add up under any
 ///   plan; nil when no gradient is wanted.
 public func crossEntropy(_ logits: Tensor, labels: [Int32], weight: Float?) -> Loss {
     precondition(labels.count == logits.rows && logits.isContiguous)

@@ -33,7 +33,7 @@ public struct RotaryTable {
 /// Rotates queries or keys by their positions: in every head, dimensions p and p + h/2 turn by the angle t·ω_p.
 ///
 /// - Shapes: x [n, heads·h] with h = 2 · frequencies; positions [n], all below the table's count; result as x.
-/// - Saved for backward: nothing but the positions; the table stays with whoever made it.
+/// - Saved for backward: only the positions; the caller owns the table.
 /// - Source: Su et al. 2021, in Hugging Face's "rotate half" order of dimensions.
 public func rotate(_ x: Tensor, positions: [Int32], _ table: RotaryTable) -> Tensor {
     precondition(x.isContiguous && x.columns % table.values.columns == 0 && positions.count == x.rows)

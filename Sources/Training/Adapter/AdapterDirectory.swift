@@ -11,6 +11,10 @@ package struct AdapterDirectory {
 
     static let tensorFile = "adapter_model.safetensors"
     static let configurationFile = "adapter_config.json"
+    static let pageFile = "README.md"
+
+    /// What every adapter has; a fully tuned model has more (`ModelExport`).
+    static let files = [tensorFile, configurationFile, pageFile]
 
     /// Opens an adapter for reading. Throws when its configuration is missing or damaged.
     package init(_ path: String) throws {

@@ -46,7 +46,8 @@ final class AdapterWriter {
         try writeFileAtomically(
             configuration.text(indented: true) + "\n", to: path + "/" + AdapterDirectory.configurationFile)
         try writeFileAtomically(
-            AdapterPage(experiment, model, parameterCount: parameterCount).text, to: path + "/README.md")
+            AdapterPage(experiment, model, parameterCount: parameterCount).text,
+            to: path + "/" + AdapterDirectory.pageFile)
         if experiment.technique.isWholeModel,
             fileExists(experiment.model.path + "/config.json")
         {

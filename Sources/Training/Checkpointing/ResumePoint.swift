@@ -30,7 +30,7 @@ struct ResumePoint {
                 if own.map({ found.checkpoint.isNewer(than: $0.checkpoint) }) ?? true { own = found }
             }
         }
-        // The newest, and of ranks that have the same one the lowest.
+        // The newest checkpoint; where several ranks have it, the lowest rank's.
         let announced = try world.allGather(Array((own?.checkpoint.json.text() ?? "").utf8))
         let all = try announced.enumerated().compactMap {
             rank, bytes -> (rank: Int, checkpoint: TrainingCheckpoint)? in

@@ -4,7 +4,7 @@ import Planning
 import Support
 import TensorCore
 
-/// Where a run stands after an update, beside the numbers: all that it takes to go on as if it had never stopped.
+/// Where a run stands after an update, beside the numbers: all that a resumed run needs to give the same numbers.
 ///
 /// There is no state of a random generator: order, masks and drawn values are functions of the experiment's seed, the
 /// epoch and the sample (`CounterRandom`), so the seed and the number of updates are the random state and the data cursor.
@@ -38,7 +38,7 @@ struct TrainingCheckpoint {
         buffer == 0 ? "values/" + parameter : "optimizer.\(buffer - 1)/" + parameter
     }
 
-    /// A checkpoint file in the making; it stands in its place once it is finished.
+    /// A checkpoint file that is being written; it is renamed once it is complete.
     func makeWriter(_ path: String, _ declarations: [ParameterBucket.Declaration]) throws -> SafetensorsWriter
     {
         let tensors = (0...optimizerStateCount).flatMap { buffer in
@@ -135,7 +135,7 @@ extension TrainingCheckpoint {
         (started, step, epochIsClosed ? 1 : 0) > (other.started, other.step, other.epochIsClosed ? 1 : 0)
     }
 
-    /// Checks that a run can go on from here: with the same model, data and settings, whatever the machines.
+    /// Checks that a run can resume from here: with the same model, data and settings, on any machines.
     ///
     /// - Throws: a configuration failure that names what differs.
     func check(_ subject: Subject, path: String) throws {

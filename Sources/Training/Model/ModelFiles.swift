@@ -35,7 +35,7 @@ package final class ModelFiles {
         fingerprint = weights + "-" + Fingerprint(try readFile(configuration.file)).text
     }
 
-    /// A model of which only `config.json` is read: all else is in a cache.
+    /// A model whose tensors come from a cache: only `config.json` is read.
     ///
     /// - Throws: when the cache belongs to a model with another configuration.
     init(_ specification: Experiment.Model, cached: CachedTensors) throws {

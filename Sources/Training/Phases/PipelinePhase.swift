@@ -66,7 +66,7 @@ final class PipelinePhase {
         }
     }
 
-    /// Lets what moves to other ranks go on between the stage's actions, while `body` runs.
+    /// Advances pending shipments between the stage's actions, while `body` runs.
     private func moving<R>(_ filling: CacheFilling?, _ body: () throws -> R) rethrows -> R {
         guard let filling, let runtime else { return try body() }
         runtime.betweenActions = filling.advance
@@ -118,9 +118,9 @@ final class PipelinePhase {
         try context.world.agree { try filling?.finish() }
     }
 
-    /// Runs mini-batches through the backbone alone, for the sake of their activations. Collective over the world.
+    /// Runs mini-batches through only the backbone, to record their activations. Collective over the world.
     ///
-    /// - Parameter didPass: is told how many mini-batches this rank has behind it.
+    /// - Parameter didPass: called with the number of mini-batches that this rank has computed.
     func record(
         _ miniBatches: [[Int]], of data: SplitSamples, filling: CacheFilling?,
         didPass: (Int) throws -> Void = { _ in }

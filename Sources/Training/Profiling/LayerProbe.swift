@@ -14,7 +14,7 @@ final class LayerProbe {
         var backwardSeconds: Double
         /// Kept from forward to backward, without the layer's input and, unless backward needs it, its result.
         var savedBytes = 0
-        /// The part of the input that backward needs: kept even if nobody else does.
+        /// The part of the input that backward needs, and keeps even if it has no other owner.
         var heldInputBytes = 0
         /// In use beyond that at the worst moment, the result included and the input not.
         var transientBytes: Int
@@ -26,7 +26,7 @@ final class LayerProbe {
 
     private let family: any ModelFamily
     private let layer: PlannerLayer
-    /// Whether anything before the layer is trained, so that gradients go on from its input.
+    /// Whether anything before the layer is trained, so that its input gets a gradient.
     private let isBehindTrained: Bool
     private let model: StageModel
     private let source: TiledSource
@@ -83,7 +83,7 @@ final class LayerProbe {
     ///
     /// - Parameters:
     ///   - head: what the batch's targets are for.
-    ///   - seconds: how long to repeat; at least `leastRepetitions` passes are made whatever they take.
+    ///   - seconds: how long to repeat; at least `leastRepetitions` passes are made in any case.
     /// - Returns: median times and the memory of one pass. The pass that warms up counts only if it is so long that
     ///   warming up is a small part of it.
     func measure(_ samples: [SampleLengths.Sample], head: HeadKind, seconds: Double) throws -> Pass {
@@ -109,8 +109,8 @@ final class LayerProbe {
     private static let mostRepetitions = 25
     private static let longPassSeconds = 0.2
 
-    /// Bytes that live on between forward and backward when nobody holds the layer's result, and how many more when
-    /// nobody holds its input either.
+    /// Bytes that stay between forward and backward when the layer's result has no other owner, and how many more when its
+    /// input has none either.
     private func keptBytes(_ batch: MicroBatch) throws -> (saved: Int, heldInput: Int) {
         let before = liveBytes
         let (roots, saved) = try keptBesideInput(batch)

@@ -82,7 +82,7 @@ package struct Profiler: Sendable {
     ///
     /// Beyond some thousand tokens the matrix products are as efficient as they get and time is linear in samples, as
     /// the planner assumes beyond the largest size; so larger micro-batches are not timed. The two largest are then a
-    /// factor of 2 apart, as it is their difference that the planner goes on with.
+    /// factor of 2 apart: the planner extrapolates from their difference.
     package static func microBatchSizes(miniBatchSize: Int, tokensPerSample: Double) -> [Int] {
         let most = max(1, Int(Double(mostTokens) / tokensPerSample))
         var sizes = [1]
@@ -99,9 +99,9 @@ package struct Profiler: Sendable {
 
     // MARK: Layers
 
-    /// Layers that cost the same: of one kind, with the same number of steps, as a decoder's first block also looks its
-    /// tokens up, and alike in whether gradients go on from their input, as a first block's do not behind a frozen
-    /// embedding.
+    /// Layers that cost the same. They are of one kind and have the same number of steps (a decoder's first block also looks
+    /// its tokens up). Either all of them propagate gradients to their input or none does (a first block behind a frozen
+    /// embedding does not).
     private struct LayerKind: Hashable {
         let kind: PlannerLayer.Kind
         let stepCount: Int
@@ -144,7 +144,7 @@ package struct Profiler: Sendable {
         for (index, size) in sizes.enumerated() {
             // Bytes grow in proportion to the samples; that weights do not makes this an upper bound.
             let expected = index == 0 ? 0 : probe.peakBytes * size / sizes[index - 1]
-            // Every rank learns whether one cannot go on, and they begin together.
+            // All ranks stop if one has no room, and they begin together.
             guard try world.allReduceMax(Int64(expected > limit ? 1 : 0)) == 0 else { break }
             result.passes.append(
                 try probe.measure(

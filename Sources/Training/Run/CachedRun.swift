@@ -59,7 +59,7 @@ final class CachedRun {
         do { return try trainToTheEnd() } catch let failure as Failure where failure.isShared {
             do { try store.abandonMoving() } catch {
                 // The reason is the first failure; this comes on top of it.
-                run.reporter.note("what was moving could not be ended: \(error)")
+                run.reporter.note("pending transfers could not be stopped: \(error)")
             }
             throw failure
         }
@@ -152,7 +152,7 @@ final class CachedRun {
         let samples = needs.all(store).flatMap { need in need.samples.map { (need.split, $0.sample) } }
         let inventory = try store.inventory()
         let reused = samples.filter { inventory.pieces($0.0, $0.1, for: 0) != nil }.count
-        // What the first epoch has not reached was never computed; how far a stream came, nobody knows.
+        // Samples that the first epoch has not reached were never computed. How far a stream came is not recorded.
         let trained = min(completedSteps * experiment.training.miniBatchSize, run.train.count)
         let reached =
             streams ? (completedSteps > 0 ? samples.count : 0) : isFirstEpochOpen ? trained : samples.count
@@ -269,12 +269,12 @@ final class CachedRun {
                     : "; backbone released: weights \(Format.bytes(backboneBytes)) -> "
                         + Format.bytes(context.ledger.live(.weights))))
         try run.reporter.event(
-            "redistribution", [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
+            .redistribution, [("bytes", JSONValue(Int(moved))), ("seconds", JSONValue(seconds))])
     }
 
     // MARK: Cached epochs
 
-    /// One epoch from the cache, as far as it is not behind the run, and the evaluation after it.
+    /// One epoch from the cache, or what an interrupted run left of it, and the evaluation after it.
     private func cachedEpoch(
         _ epoch: Int, _ cached: CachedPhase, _ model: StageModel, _ state: TrainingState
     ) throws -> Metrics? {

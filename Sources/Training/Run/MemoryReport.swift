@@ -51,7 +51,7 @@ enum MemoryReport {
         ])
         for text in try context.world.gather(Array(event.text().utf8)) ?? [] {
             let members = try JSONValue(parsing: text, file: "memory").members ?? []
-            try reporter.event("memory", members.map { ($0.key, $0.value) })
+            try reporter.event(.memory, members.map { ($0.key, $0.value) })
         }
     }
 

@@ -5,8 +5,7 @@ import Support
 import TensorCore
 import TextData
 
-/// A run of which every epoch passes through the stages: techniques that train inside the backbone, and runs without a
-/// cache.
+/// A run whose epochs all pass through the stages: techniques that train inside the backbone, and runs without a cache.
 final class PipelineRun {
     private let run: RunContext
     private let pipeline: PipelinePhase

@@ -26,8 +26,8 @@ package enum PlanChooser {
             isResumed = false
         }
 
-        /// The plan of an earlier launch, where the same hosts go on under the same settings: then nothing is measured again,
-        /// and the numbers stay the same to the last bit. Collective over the world.
+        /// The plan of an earlier launch, if the same hosts resume under the same settings: nothing is measured again, and
+        /// the numbers stay the same to the last bit. Collective over the world.
         init?(
             resuming checkpoint: TrainingCheckpoint, _ hosts: [String], _ directory: RunDirectory,
             _ session: Session

@@ -85,7 +85,7 @@ package final class ReplayRun {
     /// Checks that the cache has all that a run needs. Collective over the world.
     private static func check(_ store: CacheStore, _ session: Session, _ technique: ParallelAdapters) throws {
         if technique.initialization == .pruned {
-            // The first step alone tells whether the factor will do.
+            // Preparing the first step already checks the factor.
             try session.context.world.agree {
                 _ = try session.model.files.cached!.sideInitialization(
                     session.model.family, technique, steps: session.model.family.steps(of: 0..<1))

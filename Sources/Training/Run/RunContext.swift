@@ -203,7 +203,7 @@ final class RunContext {
     func end(_ state: TrainingState) throws {
         try messageProgress?.stop()
         try reporter.event(
-            "end", [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(state.completedSteps))])
+            .end, [("seconds", JSONValue(reporter.seconds)), ("steps", JSONValue(state.completedSteps))])
     }
 }
 

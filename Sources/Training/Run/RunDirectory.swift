@@ -1,6 +1,7 @@
 import ActivationCache
 import Configuration
 import MPI
+import Reporting
 import Support
 
 /// The directory of a run. An existing one is never overwritten unless asked: a new run takes the next free suffix.
@@ -17,13 +18,13 @@ package struct RunDirectory: Sendable {
         case new
         /// In place of what is there.
         case overwrite
-        /// Where the last run of this name stopped; a run of which nothing is there begins anew.
+        /// Where the last run of this name stopped; without such a run, at the beginning.
         case resume
     }
 
     /// Chooses the directory of a run; the same path on every rank. Nothing is made or changed. Collective over the world.
     ///
-    /// A run that is resumed is the last one: the highest suffix of which any rank has something.
+    /// The resumed run is the last one: the highest suffix that exists on any rank.
     static func choose(_ experiment: Experiment, _ start: Start, world: borrowing Communicator) throws
         -> RunDirectory
     {
@@ -49,11 +50,11 @@ package struct RunDirectory: Sendable {
         let name = path.split(separator: "/").last.map(String.init) ?? "run"
         self.path = path
         cache = CacheDirectory(
-            experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/cache")
+            experiment.cache.directory.map { "\(Self.trimmed($0))/\(name)" } ?? path + "/" + Self.cacheFolder)
         self.isRenamed = isRenamed
     }
 
-    /// The directory of a run that has been.
+    /// The directory of an earlier run.
     ///
     /// - Parameter path: where it is; nil for the experiment's own directory.
     init(of experiment: Experiment, at path: String?) {
@@ -74,12 +75,13 @@ package struct RunDirectory: Sendable {
         }
         try world.onRoot {
             if start == .overwrite {
-                for name in ["metrics.jsonl", "profile.json", "trace.json", "report.html"] {
-                    try removeFile(path + "/" + name)
+                // The experiment and the plan are written anew by every run.
+                for file in RunFile.allCases where file != .experiment && file != .plan {
+                    try removeFile(file.path(in: path))
                 }
             }
             try writeFileAtomically(
-                experiment.json.text(indented: true) + "\n", to: path + "/experiment.json")
+                experiment.json.text(indented: true) + "\n", to: RunFile.experiment.path(in: path))
         }
     }
 
@@ -102,15 +104,29 @@ package struct RunDirectory: Sendable {
 
     // MARK: What is in it
 
-    package var metricsPath: String { path + "/metrics.jsonl" }
-    package var planPath: String { path + "/plan.json" }
-    var profilePath: String { path + "/profile.json" }
-    package var tracePath: String { path + "/trace.json" }
-    package var adapterPath: String { path + "/adapter" }
-    var checkpointPath: String { path + "/checkpoints" }
+    package var metricsPath: String { RunFile.metrics.path(in: path) }
+    package var planPath: String { RunFile.plan.path(in: path) }
+    var profilePath: String { RunFile.profile.path(in: path) }
+    package var tracePath: String { RunFile.trace.path(in: path) }
+    package var adapterPath: String { path + "/" + Self.adapterFolder }
+    var checkpointPath: String { path + "/" + Self.checkpointFolder }
+
+    private static let adapterFolder = "adapter"
+    private static let cacheFolder = "cache"
+    private static let checkpointFolder = "checkpoints"
+
+    /// Every kind of file that a run may leave, by its path in the run directory; rank 0's stand for those of all ranks.
+    package static var fileKinds: [String] {
+        var kinds = RunFile.allCases.map(\.rawValue)
+        for file in AdapterDirectory.files { kinds.append("\(adapterFolder)/\(file)") }
+        for file in CacheDirectory.fileKinds { kinds.append("\(cacheFolder)/\(file)") }
+        return kinds + ["\(checkpointFolder)/\(checkpointName(rank: 0))"]
+    }
 
     /// A rank's checkpoint.
-    func checkpoint(rank: Int) -> String {
-        "\(checkpointPath)/\(CacheDirectory.name(ofRank: rank)).safetensors"
+    func checkpoint(rank: Int) -> String { "\(checkpointPath)/\(Self.checkpointName(rank: rank))" }
+
+    private static func checkpointName(rank: Int) -> String {
+        "\(CacheDirectory.name(ofRank: rank)).safetensors"
     }
 }

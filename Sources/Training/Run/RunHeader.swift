@@ -75,7 +75,7 @@ struct RunHeader {
         }
         guard isNew else { return }
         try reporter.event(
-            "start",
+            .start,
             [
                 ("ranks", JSONValue(hosts.count)), ("hosts", .array(hosts.map { .string($0.host) })),
                 ("trainable_parameters", JSONValue(trainable)), ("total_parameters", JSONValue(total)),

@@ -45,23 +45,29 @@ package final class RunReporter {
         }
     }
 
-    /// - Parameters: `directory` is the run directory, on rank 0, and nil on the others; `start` is when the run began, on
-    ///   the monotonic clock, were it never interrupted.
+    /// - Parameters: `directory` is the run directory on rank 0, nil on all others; `start` is the run's beginning on the
+    ///   monotonic clock, moved later by every interruption.
     init(directory: String?, start: Double) throws {
         self.start = start
         let elapsed = Duration.seconds(MonotonicClock.seconds - start)
-        log = try directory.map { try MetricsLog(path: $0 + "/metrics.jsonl", start: .now - elapsed) }
+        log = try directory.map { try MetricsLog(path: RunFile.metrics.path(in: $0), start: .now - elapsed) }
         progress = directory == nil ? nil : ProgressLine(isTerminal: Terminal.isWatched)
     }
 
     /// A line that stays.
     func note(_ text: String) { progress?.note(text) }
 
-    func event(_ name: String, _ fields: [(String, JSONValue)]) throws { try log?.append(name, fields) }
+    /// Logs an event with fields that it declares.
+    func event(_ event: MetricsEvent, _ fields: [(String, JSONValue)]) throws {
+        precondition(
+            fields.allSatisfy { event.fields.contains($0.0) }, "a \(event.rawValue) event declares its fields"
+        )
+        try log?.append(event, fields)
+    }
 
     /// What lies ahead: steps in each phase, and evaluations with so many samples for each one of training.
     ///
-    /// - Parameters: `completedSteps` and `closedEpochs` are behind the run that goes on.
+    /// - Parameters: `completedSteps` and `closedEpochs` were done before this launch.
     func expect(
         pipelineSteps: Int, cachedSteps: Int, completedSteps: Int, epochs: Int, closedEpochs: Int,
         evaluationShare: Double
@@ -73,7 +79,7 @@ package final class RunReporter {
         expected.epochs = epochs
     }
 
-    /// Tells where a run goes on.
+    /// Logs where a run resumes.
     ///
     /// - Parameter samples: of the cache, those that are there and those that were and must be computed again; nil without
     ///   a cache.
@@ -88,7 +94,7 @@ package final class RunReporter {
             "resumed after step \(step), in epoch \(epoch), with \(Format.count(point.checkpoint.trainableCount)) "
                 + "trained parameters" + (cache ?? ""))
         try event(
-            "resume",
+            .resume,
             [
                 ("epoch", JSONValue(epoch)), ("step", JSONValue(step)),
                 ("ranks", JSONValue(ranks)),
@@ -98,7 +104,7 @@ package final class RunReporter {
             ])
     }
 
-    /// Tells how many samples the backbone has behind it, of those that pass through it without training.
+    /// Shows the progress of a forward-only pass that fills the cache.
     func activations(_ done: Int, of total: Int, seconds: Double) {
         progress?.update(
             "activations  \(done)/\(total) samples  \(Format.rate(Double(done) / seconds, "samples"))  "
@@ -106,13 +112,13 @@ package final class RunReporter {
                 + Format.duration(seconds / Double(done) * Double(total - done)))
     }
 
-    /// Closes the backbone's pass over the samples.
+    /// Logs the end of a forward-only pass that fills the cache.
     func activations(_ samples: Int, _ time: PhaseTime) throws {
         progress?.finish()
         note(
             "activations of \(samples) samples in \(Format.duration(time.seconds)), "
                 + "\(Format.percent(time.communicationShare)) in communication")
-        try event("activations", [("samples", JSONValue(samples))] + time.fields)
+        try event(.activations, [("samples", JSONValue(samples))] + time.fields)
     }
 
     /// Closes a step.
@@ -122,14 +128,14 @@ package final class RunReporter {
         epoch: Int, step: Int, phase: Phase, loss: Double, learningRate: Double, samples: Int, tokens: Int,
         seconds: Double, communicationSeconds: Double
     ) throws {
-        guard let log, let progress else { return }
+        guard let progress else { return }
         expected.remaining[phase, default: 0] -= 1
         expected.seconds[phase, default: 0] += seconds
         expected.counts[phase, default: 0] += 1
         epochTime.communication += communicationSeconds
         epochTime.total += seconds
-        try log.append(
-            "step",
+        try event(
+            .step,
             [
                 ("epoch", JSONValue(epoch)), ("step", JSONValue(step)), ("phase", .string(phase.rawValue)),
                 ("loss", JSONValue(loss)), ("learning_rate", JSONValue(learningRate)),
@@ -161,7 +167,7 @@ package final class RunReporter {
                 + "loss \(Format.fixed(loss, 4)) in \(Format.duration(time.seconds)), "
                 + "\(Format.percent(time.communicationShare)) in communication")
         try event(
-            "epoch",
+            .epoch,
             [
                 ("epoch", JSONValue(epoch)), ("phase", .string(phase.rawValue)),
                 ("train_loss", JSONValue(loss)),
@@ -175,7 +181,7 @@ package final class RunReporter {
             "validation after epoch \(epoch): "
                 + metrics.values.map { "\($0.name) \(Format.fixed($0.value, 4))" }.joined(separator: ", "))
         try event(
-            "evaluation",
+            .evaluation,
             [
                 ("epoch", JSONValue(epoch)), ("metrics", metrics.json), ("samples", JSONValue(samples)),
                 ("seconds", JSONValue(seconds)),

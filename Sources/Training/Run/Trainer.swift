@@ -26,13 +26,13 @@ package final class Trainer {
 
     /// Trains. Collective over the world.
     ///
-    /// A run that fails still leaves the trace of what it did: of all ranks when they fail together, otherwise what rank 0
-    /// has of its own. A rank that ends alone, or because another one did, saves what it can.
+    /// A run that fails still writes its trace: of all ranks when they fail together, otherwise of rank 0 only. A rank that
+    /// ends alone, or because another one did, saves what it can.
     package func train() throws -> Summary {
         do {
             return try trainToTheEnd()
         } catch {
-            // What takes long to save must not keep the reason back: whoever ends this process may not wait.
+            // The reason is told before anything is saved: a launcher may kill this process while it saves.
             if let failure = error as? Failure, failure.isolation != nil { LoneFailure.tell(failure) }
             do {
                 if (error as? Failure)?.isShared == true {
@@ -43,8 +43,8 @@ package final class Trainer {
                     if run.context.world.rank == 0 { try run.saver.traceLog.writeAlone() }
                 }
             } catch let second {
-                // What ended the run is told by whoever called; this comes on top of it.
-                run.reporter.note("not all could be saved: \(second)")
+                // The caller tells why the run ended; this is a second failure.
+                run.reporter.note("some state could not be saved: \(second)")
             }
             throw error
         }
@@ -53,7 +53,7 @@ package final class Trainer {
     private func trainToTheEnd() throws -> Summary {
         if let checkpoint = run.resumed?.checkpoint, run.firstEpoch > run.course.lastEpoch {
             run.reporter.note(
-                "\(run.directory.path) has come to its end, after \(checkpoint.step) steps: nothing is left to do"
+                "\(run.directory.path) is complete, after \(checkpoint.step) steps: nothing is left to do"
             )
             // Its end may have been cut short.
             if !run.session.experiment.cache.keep {

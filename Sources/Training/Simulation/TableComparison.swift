@@ -133,7 +133,7 @@ extension TableComparison.Summary {
         if memoryCount > memoryMatches || deviations.count < memoryCount, points.count + groupingCount == 0 {
             lines.append("out of memory or not as published: \(memoryMatches) of \(memoryCount)")
         } else if memoryMatches < memoryCount {
-            lines.append("that run or do not as published: \(memoryMatches) of \(memoryCount)")
+            lines.append("run or out of memory as published: \(memoryMatches) of \(memoryCount)")
         }
         if !deviations.isEmpty {
             let counts = [0.02, 0.1, 0.2, 0.3, 0.4].map {

@@ -32,7 +32,7 @@ package enum ClusterSurvey {
         world.waitLimit = waitLimit
         do {
             let identities = try Handshake.gather(world)
-            // What only some ranks would answer is not asked: ranks that are too different stop here, each by itself.
+            // Ranks that differ might not answer what comes next, so they all stop here, each by itself.
             guard Handshake.disagreements(identities).isEmpty else {
                 let report = Self.report(identities)
                 return (report.verdict, world.rank == 0 ? report : nil)
@@ -122,7 +122,7 @@ package enum ClusterSurvey {
         var needs = ClusterReport.Needs(
             memoryBudget: experiment.device.memoryBudget,
             dataPaths: [experiment.task.train] + (experiment.task.validation.map { [$0] } ?? []))
-        // A model that cannot be used is told of elsewhere.
+        // An unusable model is reported elsewhere.
         guard case .fingerprint = details.model else { return needs }
         do {
             let model = try ModelFiles(experiment.model)

@@ -112,23 +112,23 @@ package struct Inspection {
     }
 
     private static func adapter(_ path: String) throws -> (JSONValue, String) {
-        let configuration = try JSONValue(contentsOf: path + "/adapter_config.json")
-        let (_, tensorText) = try tensors(path + "/adapter_model.safetensors")
+        let configuration = try JSONValue(contentsOf: path + "/" + AdapterDirectory.configurationFile)
+        let (_, tensorText) = try tensors(path + "/" + AdapterDirectory.tensorFile)
         let fields = (configuration.members ?? []).map { ($0.key, $0.value) }
         return (configuration, describe(fields) + "\n\n" + tensorText)
     }
 
     private static func run(_ path: String) throws -> (JSONValue, String) {
-        let log = path + "/metrics.jsonl"
+        let log = RunFile.metrics.path(in: path)
         let lines = try readFile(log).split(separator: UInt8(ascii: "\n"))
         var kept: [JSONValue] = []
         for (index, line) in lines.enumerated() {
             let event = try JSONValue(parsing: Array(line), file: log, firstLine: index + 1)
-            if event["event"] != .string("step") { kept.append(event) }
+            if event["event"]?.string != MetricsEvent.step.rawValue { kept.append(event) }
         }
         return (
             .dictionary([
-                ("experiment", try JSONValue(contentsOf: path + "/experiment.json")),
+                ("experiment", try JSONValue(contentsOf: RunFile.experiment.path(in: path))),
                 ("events", .array(kept)),
             ]),
             kept.map { $0.text() }.joined(separator: "\n")

@@ -5,7 +5,7 @@ import Support
 import TensorCore
 
 extension RankDetails {
-    /// This rank's, as far as it can tell alone. Not collective.
+    /// This rank's own details, without routes and clock. Not collective.
     ///
     /// - Throws: when the system does not tell its memory, processors, network or disk.
     static func current(_ experiment: Experiment?) throws -> RankDetails {

@@ -32,7 +32,7 @@ struct PredictCommand: ParsableCommand {
     @Option(help: "Draw from the most probable tokens that together have this probability.")
     var topP = 1.0
 
-    @Option(help: "Of what is drawn.")
+    @Option(help: "The seed of what is drawn.")
     var seed = 0
 
     @Option(help: "The most tokens of a text; otherwise somewhat more than the longest that was trained on.")
