@@ -38,23 +38,28 @@ let package = Package(
         .target(
             name: "Models", dependencies: ["TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
-        .target(name: "Planning", dependencies: ["Support"], swiftSettings: strict),
+        // What a plan is, and what it costs in time and memory.
+        .target(name: "Plans", dependencies: ["Support"], swiftSettings: strict),
 
-        // Floor 3
+        // Floor 3: how a plan is found; how a mini-batch under one goes, on devices that need not exist.
+        .target(name: "Planning", dependencies: ["Plans", "Support"], swiftSettings: strict),
+        .target(name: "Simulation", dependencies: ["Plans", "Support"], swiftSettings: strict),
+
+        // Floor 4
         .target(
             name: "Training",
             dependencies: [
-                "Models", "Planning", "TensorCore", "MPI", "HDF5", "TextData", "Reporting",
-                "CKernels", "CBLAS", "Support",
+                "Models", "Planning", "Simulation", "Plans", "TensorCore", "MPI", "HDF5", "TextData",
+                "Reporting", "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 4
+        // Floor 5
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
-                "Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "TextData",
-                "Reporting", "Support",
+                "Training", "Models", "Planning", "Simulation", "Plans", "TensorCore", "MPI", "HDF5",
+                "TextData", "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -66,19 +71,27 @@ let package = Package(
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
-                "Peak", "CBLAS", "CKernels", "Models", "Planning", "TensorCore", "TextData", "Support",
+                "Peak", "CBLAS", "CKernels", "Models", "Planning", "Plans", "TensorCore", "TextData",
+                "Support",
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
 
         // Ranks for the SPMD tests: launched by mpirun from MPITests, one check a name. HDF5Tests kill it while it writes.
         .executableTarget(
             name: "spmd-checks",
-            dependencies: ["Training", "Models", "Planning", "TensorCore", "MPI", "HDF5", "Support"],
+            dependencies: [
+                "Training", "Models", "Planning", "Plans", "TensorCore", "MPI", "HDF5", "Support",
+            ],
             path: "Tests/spmd-checks",
             swiftSettings: strict),
 
         // What tests use to start programs, alone or under mpirun.
         .target(name: "Launching", path: "Tests/Launching", swiftSettings: strict),
+
+        // Profiles for the tests of plans, planners and the simulator.
+        .target(
+            name: "PlanExamples", dependencies: ["Plans", "Support"], path: "Tests/PlanExamples",
+            swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
         .testTarget(
@@ -86,7 +99,14 @@ let package = Package(
         .testTarget(
             name: "ReportingTests", dependencies: ["Reporting", "Support"], swiftSettings: strict),
         .testTarget(
-            name: "PlanningTests", dependencies: ["Planning", "Support"], swiftSettings: strict),
+            name: "PlansTests", dependencies: ["Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PlanningTests", dependencies: ["Planning", "Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation", "Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "CKernelsTests", dependencies: ["CKernels", "CBLAS"], swiftSettings: strict),
         .testTarget(
@@ -102,8 +122,8 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Models", "Planning", "TensorCore", "TextData", "HDF5", "Reporting",
-                "Support", "Launching", "pac-mpi",
+                "Training", "Models", "Planning", "Simulation", "Plans", "TensorCore", "TextData", "HDF5",
+                "Reporting", "Support", "Launching", "pac-mpi",
             ],
             swiftSettings: strict),
     ]

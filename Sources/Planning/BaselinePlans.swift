@@ -1,3 +1,5 @@
+import Plans
+
 /// The systems that the paper compares with, as plans for the same runtime.
 ///
 /// Each throws a configuration failure when it does not fit the memory budgets, as the baseline itself would run out of

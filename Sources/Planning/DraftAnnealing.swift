@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// Improves a draft by simulated annealing: random changes, of which worse ones are kept now and then at first. It finds

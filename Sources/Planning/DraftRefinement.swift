@@ -1,3 +1,5 @@
+import Plans
+
 /// Improves a draft by small changes, each of which is kept if it makes F smaller, until none does or the allowance is
 /// spent.
 struct DraftRefinement {

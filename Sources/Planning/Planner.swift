@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// Chooses a plan from a profile (section 5.1 of the paper). Pure: the same profile gives the same plan.

@@ -1,5 +1,5 @@
 import Models
-import Planning
+import Simulation
 import Support
 import Testing
 import Training
@@ -68,7 +68,7 @@ struct PaperTableTests {
             contentsOf: "experiments/paper/experiment.json",
             overrides: ["device.memory_budget_bytes=100000000"])
         let path = "experiments/clusters/jetson-nano-4.json"
-        let cluster = try Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+        let cluster = try SimulatedCluster(JSONReader(JSONValue(contentsOf: path), file: path))
         guard case .outOfMemory(let reason) = try ExperimentSimulation(experiment, cluster: cluster).run()
         else {
             Issue.record("expected an outcome out of memory")
@@ -80,7 +80,7 @@ struct PaperTableTests {
     @Test("all cluster files can be read", arguments: ["jetson-nano-8", "mixed-home", "devices-1000"])
     func clusters(name: String) throws {
         let path = "experiments/clusters/\(name).json"
-        let cluster = try Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+        let cluster = try SimulatedCluster(JSONReader(JSONValue(contentsOf: path), file: path))
         #expect(cluster.devices.count == ["jetson-nano-8": 8, "mixed-home": 4, "devices-1000": 1000][name])
     }
 

@@ -1,5 +1,5 @@
 import Models
-import Planning
+import Plans
 import TextData
 
 /// Which layers of which stacks a cache file holds, and how long its samples are.

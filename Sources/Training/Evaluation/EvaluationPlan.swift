@@ -1,6 +1,6 @@
-import MPI
 import Models
-import Planning
+import MPI
+import Plans
 import Support
 
 /// The plan of a run without training: every rank with the whole model or, where the memory budgets do not allow that,

@@ -1,4 +1,4 @@
-import Planning
+import Plans
 import Reporting
 
 /// What the planner expected of the stages beside what was measured.

@@ -1,7 +1,7 @@
-import MPI
 import Models
-import Planning
+import MPI
 import Reporting
+import Simulation
 import Support
 import TensorCore
 import TextData

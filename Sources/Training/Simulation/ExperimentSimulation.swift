@@ -1,5 +1,6 @@
 import Models
-import Planning
+import Plans
+import Simulation
 import Support
 import TextData
 
@@ -38,7 +39,7 @@ public struct ExperimentSimulation {
     }
 
     private let experiment: Experiment
-    private let cluster: Cluster
+    private let cluster: SimulatedCluster
     private let reading: Reading
     private let model: AnalyticModel
     private let profile: Profile
@@ -50,7 +51,7 @@ public struct ExperimentSimulation {
 
     /// - Throws: a configuration failure when the model's `config.json` is missing or wrong, or the technique
     ///   has no formulas.
-    public init(_ experiment: Experiment, cluster: Cluster, reading: Reading = Reading()) throws {
+    public init(_ experiment: Experiment, cluster: SimulatedCluster, reading: Reading = Reading()) throws {
         self.experiment = experiment
         self.reading = reading
         // A cluster's devices are its hosts.
@@ -161,7 +162,7 @@ public struct ExperimentSimulation {
 
     /// The plan with the shortest simulated step; nil of none.
     private func simulated(_ plans: [Plan], rounds: Int) throws -> SimulatedRun? {
-        var best: (plan: Plan, simulation: Simulation)?
+        var best: (plan: Plan, simulation: SimulatedStep)?
         for plan in plans {
             let simulation = simulator.run(plan)
             if best == nil || simulation.stepSeconds < best!.simulation.stepSeconds {

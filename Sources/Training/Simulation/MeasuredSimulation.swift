@@ -1,12 +1,13 @@
-import Planning
+import Plans
 import Reporting
+import Simulation
 import Support
 
 /// A mini-batch simulated from a measured profile: what a plan of this experiment takes on the devices that
 /// were measured.
 public struct MeasuredSimulation: Sendable {
     public let plan: Plan
-    public let simulation: Simulation
+    public let simulation: SimulatedStep
     private let profile: Profile
 
     /// Plans as `train` would, unless the experiment brings its plan, and plays one mini-batch.

@@ -1,5 +1,5 @@
 import Models
-import Planning
+import Simulation
 import Support
 import TextData
 

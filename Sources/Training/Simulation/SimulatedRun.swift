@@ -1,18 +1,19 @@
-import Planning
+import Plans
+import Simulation
 import Support
 
 /// What a simulated experiment takes: its step, its epochs, and the memory of each device.
 public struct SimulatedRun: Sendable {
     public let plan: Plan
     /// One pass of the plan; `rounds` of them are a mini-batch.
-    public let simulation: Simulation
+    public let simulation: SimulatedStep
     /// How often the plan runs for one mini-batch: 1 unless Eco-FL had to cut it.
     public let rounds: Int
     public let partsPerSample: Int
     public let experiment: Experiment
     /// nil when nothing says how many there are: then there are no times of epochs.
     public let sampleCount: Int?
-    let cluster: Cluster
+    let cluster: SimulatedCluster
     let model: AnalyticModel
     let profile: Profile
     let costs: AnalyticCosts

@@ -1,4 +1,4 @@
-import Planning
+import Simulation
 import Support
 
 /// What a cell of a table says about a simulated run.

@@ -1,4 +1,4 @@
-import Planning
+import Simulation
 import Support
 
 /// A table of simulated experiments beside published values: one experiment, changed by each row and each

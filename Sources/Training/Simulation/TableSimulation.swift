@@ -1,5 +1,5 @@
-import Planning
 import Reporting
+import Simulation
 import Support
 
 /// Simulates every cell of a table.
@@ -14,7 +14,7 @@ public struct TableSimulation {
     ///   asks for something that its run has not.
     public func run() throws -> TableComparison {
         let base = try JSONValue(contentsOf: table.experimentPath)
-        var clusters: [String: Cluster] = [:]
+        var clusters: [String: SimulatedCluster] = [:]
         var rows: [TableComparison.Row] = []
         for row in table.rows {
             var cells: [TableComparison.Cell] = []
@@ -22,7 +22,8 @@ public struct TableSimulation {
                 let settings = row.settings.over(column.settings).over(table.settings)
                 let path = settings.cluster!
                 let cluster =
-                    try clusters[path] ?? Cluster(JSONReader(JSONValue(contentsOf: path), file: path))
+                    try clusters[path]
+                    ?? SimulatedCluster(JSONReader(JSONValue(contentsOf: path), file: path))
                 clusters[path] = cluster
                 cells.append(try cell(base, settings, cluster, published))
             }
@@ -38,7 +39,7 @@ public struct TableSimulation {
     }
 
     private func cell(
-        _ base: JSONValue, _ settings: SimulationTable.Settings, _ cluster: Cluster,
+        _ base: JSONValue, _ settings: SimulationTable.Settings, _ cluster: SimulatedCluster,
         _ published: SimulationTable.Published
     ) throws -> TableComparison.Cell {
         var document = base

@@ -1,5 +1,5 @@
 import MPI
-import Planning
+import Plans
 import Reporting
 import Support
 

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Planning
+import Plans
 import Support
 import Training
 

@@ -1,6 +1,7 @@
 import ArgumentParser
-import Planning
+import Plans
 import Reporting
+import Simulation
 import Support
 import Training
 
@@ -92,7 +93,8 @@ struct SimulateCommand: ParsableCommand {
         }
         let cluster = cluster!  // one of the two is there
         let simulation = try ExperimentSimulation(
-            experiment, cluster: try Cluster(JSONReader(JSONValue(contentsOf: cluster), file: cluster)),
+            experiment,
+            cluster: try SimulatedCluster(JSONReader(JSONValue(contentsOf: cluster), file: cluster)),
             reading: .init(targetTokens: targetTokens, sampleCount: samples))
         switch try simulation.run() {
         case .completed(let run):
@@ -106,7 +108,7 @@ struct SimulateCommand: ParsableCommand {
     }
 
     /// Writes and prints what was simulated.
-    private func finish(_ result: JSONValue, _ table: String, _ simulation: Simulation) throws {
+    private func finish(_ result: JSONValue, _ table: String, _ simulation: SimulatedStep) throws {
         if let out { try writeFileAtomically(result.text(indented: true) + "\n", to: out) }
         if let trace { try TraceFile.write([simulation.trace], to: trace) }
         Output.line(json ? result.text(indented: true) : table)

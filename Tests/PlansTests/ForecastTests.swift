@@ -1,4 +1,5 @@
-import Planning
+import PlanExamples
+import Plans
 import Testing
 
 @Suite struct ForecastTests {
@@ -19,7 +20,11 @@ import Testing
             ], microBatchCount: 2)
         let costs = StageCosts(profile: profile)
         #expect(Forecast(plan, costs, epochs: 3) == nil)
-        plan.predicted = Planner(profile: profile).prediction(of: plan)
+        let stages = costs.predictions(of: plan)
+        plan.predicted = Prediction(
+            planner: .exact, stepSeconds: LatencyEstimate.bottleneck(stages, microBatchCount: 2),
+            stages: stages,
+            considered: [])
         let forecast = try #require(Forecast(plan, costs, epochs: 3))
         // 10 samples are 3 steps of 4, each of 20.2 s (`StageCostsTests`).
         #expect(abs(forecast.epochSeconds - 60.6) < 1e-9)

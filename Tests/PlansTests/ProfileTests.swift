@@ -1,4 +1,5 @@
-import Planning
+import PlanExamples
+import Plans
 import Support
 import Testing
 

@@ -1,14 +1,14 @@
-import Planning
+import Plans
 import Support
 
 /// Profiles for tests, made up from a seed or written down.
-enum Profiles {
+package enum Profiles {
     /// Devices of different speed, uneven layers, uneven links; with budgets, some devices have one that binds now and
     /// then.
     ///
     /// - Parameter kinds: devices of the same kind are equal in everything; nil makes all different.
     /// - Parameter savedBytes: the most that a layer saves for a sample; 200 is little beside the parameters.
-    static func random(
+    package static func random(
         seed: UInt64, layerCount: Int, deviceCount: Int, budgets: Bool = true, kinds: [Int]? = nil,
         savedBytes: Double = 200
     ) throws -> Profile {
@@ -65,7 +65,7 @@ enum Profiles {
     }
 
     /// Two ranks, three layers, round numbers: device 0 takes 1 s a sample and layer forward, 2 s backward; device 1 half.
-    static func twoDevices(budgets: [Int?] = [nil, nil]) throws -> Profile {
+    package static func twoDevices(budgets: [Int?] = [nil, nil]) throws -> Profile {
         let layers = (0..<3).map { index in
             LayerProfile(
                 name: ["embedding", "block", "head"][index],

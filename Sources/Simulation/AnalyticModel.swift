@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// Times, bytes and messages of a model's layers by formula, where nothing was measured: for the paper's
@@ -70,7 +71,7 @@ public struct AnalyticModel: Sendable {
     ///
     /// - Parameter unitsPerSample: above 1, the profile's "samples" are equal parts of real ones, so that
     ///   plans may share out parts of samples, as eq. (3) does where B/n is no whole number.
-    public func profile(on cluster: Cluster, unitsPerSample: Int = 1) throws -> Profile {
+    public func profile(on cluster: SimulatedCluster, unitsPerSample: Int = 1) throws -> Profile {
         let unit = 1 / Double(unitsPerSample)
         // Two sizes, far apart: times are linear between them and beyond.
         let sizes = [1, 1 << 16]

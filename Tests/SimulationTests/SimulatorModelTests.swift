@@ -1,10 +1,11 @@
-import Planning
+import Plans
+import Simulation
 import Support
 import Testing
 
 /// Sizes of published models.
 enum Shapes {
-    static let nano = Cluster.Device(
+    static let nano = SimulatedCluster.Device(
         name: "nano", flops: 150e9, memoryBudgetBytes: nil, memoryBandwidth: 25.6e9, sideEfficiency: 0.275)
 
     static func t5(d: Int, width: Int, heads: Int, layers: Int) -> ModelShape {
@@ -116,7 +117,7 @@ struct AnalyticModelTests {
     func partsOfSamples() throws {
         var nano = Shapes.nano
         nano.launchOverheadSeconds = 0.001
-        let cluster = Cluster(
+        let cluster = SimulatedCluster(
             devices: [nano, nano], commonLink: .init(bandwidth: 125e6, latencySeconds: 0))
         let model = model(t5Base, .full)
         let (whole, parts) = (
@@ -163,9 +164,12 @@ struct AnalyticModelTests {
 struct ClusterTests {
     private static let device = #"{"name": "nano", "count": 2, "flops": 150e9, "memory_bandwidth": 25.6e9}"#
 
-    private func cluster(_ devices: String, _ network: String = #"{"bandwidth": 125e6}"#) throws -> Cluster {
+    private func cluster(_ devices: String, _ network: String = #"{"bandwidth": 125e6}"#) throws
+        -> SimulatedCluster
+    {
         let text = #"{"devices": [\#(devices)], "network": \#(network)}"#
-        return try Cluster(JSONReader(JSONValue(parsing: Array(text.utf8), file: "c.json"), file: "c.json"))
+        return try SimulatedCluster(
+            JSONReader(JSONValue(parsing: Array(text.utf8), file: "c.json"), file: "c.json"))
     }
 
     @Test("devices are counted out, links found by name")

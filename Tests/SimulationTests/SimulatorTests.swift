@@ -1,4 +1,6 @@
-import Planning
+import PlanExamples
+import Plans
+import Simulation
 import Support
 import Testing
 
@@ -11,7 +13,7 @@ struct SimulatorTests {
             StagePlan(layers: 1..<3, ranks: [1], share: [1]),
         ], microBatchCount: 2)
 
-    private func simulate(_ profile: Profile, _ plan: Plan) -> Simulation {
+    private func simulate(_ profile: Profile, _ plan: Plan) -> SimulatedStep {
         Simulator(profile: profile, costs: StageCosts(profile: profile)).run(plan)
     }
 
@@ -22,7 +24,7 @@ struct SimulatorTests {
         // 0  F0 F1 .. .. .. B0 B0 . B1 B1       until 10.6 rank 1  .. F0 B0 B0 F1 B1 B1
         let result = simulate(profile, pipeline)
         #expect(abs(result.stepSeconds - 10.6) < 1e-12)
-        let expected: [(Int, Simulation.Lane, String, Double, Double)] = [
+        let expected: [(Int, SimulatedStep.Lane, String, Double, Double)] = [
             (0, .compute, "F0", 0, 1), (0, .network, "SF0", 1, 1), (0, .compute, "F1", 1, 1),
             (0, .network, "SF1", 2, 1), (1, .compute, "F0", 2, 1), (1, .compute, "B0", 3, 2),
             (1, .network, "SB0", 5, 0.6), (1, .compute, "F1", 5, 1), (0, .compute, "B0", 5.6, 2),
@@ -93,9 +95,9 @@ struct SimulatorTests {
         expectNoOverlap(result)
     }
 
-    private func expectNoOverlap(_ result: Simulation) {
+    private func expectNoOverlap(_ result: SimulatedStep) {
         for rank in result.ranks {
-            for lane in [Simulation.Lane.compute, .network] {
+            for lane in [SimulatedStep.Lane.compute, .network] {
                 // Sending forward and backward share the rank's way out.
                 let spans = result.spans.filter { $0.rank == rank.rank && $0.lane == lane }
                     .sorted { $0.start < $1.start }
@@ -154,7 +156,7 @@ struct SimulatorTests {
             let model = AnalyticModel(
                 shape: Shapes.t5(d: 768, width: 3072, heads: 12, layers: layers / 2), tuning: .full,
                 tokens: TokenCounts(source: 128, target: 60), hasDropout: true)
-            let cluster = Cluster(
+            let cluster = SimulatedCluster(
                 devices: Array(repeating: Shapes.nano, count: devices),
                 commonLink: .init(bandwidth: 125e6, latencySeconds: 2e-4))
             let profile = try model.profile(on: cluster)

@@ -1,7 +1,8 @@
-import Planning
+import Plans
 import Reporting
+import Simulation
 
-extension Simulation {
+extension SimulatedStep {
     /// The simulated mini-batch as a trace shows it beside a measured one.
     public var trace: TraceGroup {
         TraceGroup(

@@ -1,7 +1,7 @@
 import Support
 
 /// Devices and the network between them, described rather than measured: what a simulation runs on.
-public struct Cluster: Sendable, Equatable {
+public struct SimulatedCluster: Sendable, Equatable {
     /// One device. Ranks are the devices in the order of the file.
     public struct Device: Sendable, Equatable {
         /// The name in the file; devices of one entry with a count share it.
@@ -79,18 +79,18 @@ public struct Cluster: Sendable, Equatable {
     /// The first devices of this cluster.
     ///
     /// - Throws: a configuration failure when it has fewer.
-    public func prefix(_ count: Int) throws -> Cluster {
+    public func prefix(_ count: Int) throws -> SimulatedCluster {
         guard (1...devices.count).contains(count) else {
             throw Failure.configuration(
                 "cluster: expected 1 to \(devices.count) devices, as the cluster has \(devices.count), found \(count)"
             )
         }
-        return Cluster(copying: self, devices: Array(devices.prefix(count)))
+        return SimulatedCluster(copying: self, devices: Array(devices.prefix(count)))
     }
 
     /// The same cluster under another budget for every device.
-    public func with(memoryBudgetBytes: (Device) -> Int?) -> Cluster {
-        Cluster(
+    public func with(memoryBudgetBytes: (Device) -> Int?) -> SimulatedCluster {
+        SimulatedCluster(
             copying: self,
             devices: devices.map {
                 var device = $0
@@ -99,13 +99,13 @@ public struct Cluster: Sendable, Equatable {
             })
     }
 
-    private init(copying other: Cluster, devices: [Device]) {
+    private init(copying other: SimulatedCluster, devices: [Device]) {
         self.devices = devices
         (commonLink, exceptions) = (other.commonLink, other.exceptions)
     }
 }
 
-extension Cluster {
+extension SimulatedCluster {
     /// Reads a cluster file, strictly.
     ///
     /// - Throws: a configuration failure that names file, line, key path, what was expected and what was
@@ -170,9 +170,9 @@ extension Cluster {
     private static let largestCount = 4096
 }
 
-extension Cluster.Device {
+extension SimulatedCluster.Device {
     fileprivate static func read(_ reader: JSONReader) throws -> (
-        Cluster.Device, count: Int, name: JSONReader
+        SimulatedCluster.Device, count: Int, name: JSONReader
     ) {
         let object = try reader.object(keys: [
             "name", "count", "flops", "memory_budget_bytes", "memory_bandwidth", "launch_overhead_seconds",
@@ -183,7 +183,7 @@ extension Cluster.Device {
         let efficiency = try efficiencyReader?.number(in: 0...1) ?? 1
         guard efficiency > 0 else { throw efficiencyReader!.failure(expected: "a share above 0, up to 1") }
         let budget = object.optional("memory_budget_bytes")
-        let device = Cluster.Device(
+        let device = SimulatedCluster.Device(
             name: try name.string(), flops: try object.required("flops").rate("operations per second"),
             memoryBudgetBytes: try budget?.integer(in: 1...1 << 50),
             memoryBandwidth: try object.required("memory_bandwidth").rate("bytes per second"),

@@ -1,3 +1,5 @@
+import Plans
+
 /// What each layer costs, from the sizes.
 struct LayerFormulas {
     let shape: ModelShape

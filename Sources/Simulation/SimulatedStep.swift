@@ -1,5 +1,5 @@
 /// One mini-batch as it was simulated.
-public struct Simulation: Sendable, Equatable {
+public struct SimulatedStep: Sendable, Equatable {
     public enum Lane: String, Sendable { case compute, network }
 
     /// Something that took time on one rank.

@@ -1,3 +1,5 @@
+import Plans
+
 /// Tries every way to cut a small cluster's devices, in their order, into stage groups, and divides the
 /// layers over the groups so that the slowest stage or link is as fast as possible.
 ///

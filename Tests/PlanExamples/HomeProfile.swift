@@ -1,8 +1,8 @@
-import Planning
+import Plans
 
 extension Profiles {
     /// Devices of a mixed home by the rates, memories and the network of published boards.
-    enum HomeDevice: Int, CaseIterable {
+    package enum HomeDevice: Int, CaseIterable {
         case laptop
         case nano
         case pi
@@ -16,7 +16,8 @@ extension Profiles {
     ///
     /// - Parameter tunesAll: full tuning, where backward takes twice forward and keeps everything; else Parallel
     ///   Adapters, where little is trained, kept and sent back.
-    static func home(_ devices: [HomeDevice], layerCount: Int = 26, tunesAll: Bool) throws -> Profile {
+    package static func home(_ devices: [HomeDevice], layerCount: Int = 26, tunesAll: Bool) throws -> Profile
+    {
         let layers = (0..<layerCount).map { index in
             let isBlock = index > 0 && index < layerCount - 1
             let parameters = isBlock ? 32_000_000 : 98_000_000

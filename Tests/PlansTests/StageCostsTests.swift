@@ -1,4 +1,5 @@
-import Planning
+import PlanExamples
+import Plans
 import Testing
 
 @Suite("StageCosts and LatencyEstimate")

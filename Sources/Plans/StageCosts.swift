@@ -34,7 +34,7 @@ public struct StageCosts: Sendable {
     public func cachedPeakBytes(share: Int) -> Int? { stageMemory.cachedPeakBytes(share: share) }
 
     /// Bytes of the trainable parameters of some layers, each once.
-    func trainableBytes(_ layers: Range<Int>) -> Int { stageMemory.trainableBytes(layers) }
+    package func trainableBytes(_ layers: Range<Int>) -> Int { stageMemory.trainableBytes(layers) }
 
     /// Seconds for a stage boundary to pass one micro-batch, in either direction.
     ///
@@ -45,7 +45,7 @@ public struct StageCosts: Sendable {
             bytesPerSample: bytesPerSample, a.ranks[...], a.share[...], b.ranks[...], b.share[...])
     }
 
-    func transferSeconds(
+    package func transferSeconds(
         bytesPerSample: Double, _ aRanks: ArraySlice<Int>, _ aShare: ArraySlice<Int>,
         _ bRanks: ArraySlice<Int>,
         _ bShare: ArraySlice<Int>

@@ -1,3 +1,5 @@
+import Plans
+
 /// What a simulation asks beyond a profile's times: bytes, and the optimizer's step.
 public protocol StepCosts: Sendable {
     /// Peak bytes of one rank of a stage.
@@ -26,14 +28,14 @@ extension StageCosts: StepCosts {
 /// is as fast as the memory is.
 public struct AnalyticCosts: StepCosts {
     public let profile: Profile
-    private let cluster: Cluster
+    private let cluster: SimulatedCluster
     private let memory: TrainingMemory
     // Sums over layers 0..<i.
     private let parameterBytes: [Int]
     private let trainableBytes: [Int]
     private let savedBytes: [Double]
 
-    public init(profile: Profile, cluster: Cluster, memory: TrainingMemory) {
+    public init(profile: Profile, cluster: SimulatedCluster, memory: TrainingMemory) {
         self.profile = profile
         self.cluster = cluster
         self.memory = memory
@@ -67,7 +69,7 @@ public struct AnalyticCosts: StepCosts {
     }
 
     /// Seconds to step some parameters: each transfer of their bytes once past the memory.
-    public func optimizerSeconds(trainableBytes: Int, device: Cluster.Device) -> Double {
+    public func optimizerSeconds(trainableBytes: Int, device: SimulatedCluster.Device) -> Double {
         let transfers =
             memory.optimizerMultiple == 0 ? AnalyticConstants.sgdTransfers : AnalyticConstants.adamTransfers
         return transfers * Double(trainableBytes) / device.memoryBandwidth

@@ -1,3 +1,5 @@
+import Plans
+
 /// Plays a plan's mini-batch: every rank interprets the action list that the runtime would, with durations
 /// from a profile.
 ///
@@ -23,7 +25,7 @@ public struct Simulator: Sendable {
     }
 
     /// Simulates one mini-batch of a plan that is valid for the profile.
-    public func run(_ plan: Plan) -> Simulation {
+    public func run(_ plan: Plan) -> SimulatedStep {
         var state = State(profile, stageCosts, costs, plan)
         while state.advance() {}
         precondition(state.isDone, "the schedule of the plan never ends: a rank waits for what nobody sends")
@@ -73,7 +75,7 @@ public struct Simulator: Sendable {
         private let costs: any StepCosts
         private let plan: Plan
         private var workers: [Worker] = []
-        private var spans: [Simulation.Span] = []
+        private var spans: [SimulatedStep.Span] = []
         private var groupArrivals: [Int]
         private var processors: [SharedProcessor] = []
         private var ready = TimeQueue()
@@ -302,18 +304,19 @@ public struct Simulator: Sendable {
         }
 
         private mutating func record(
-            _ rank: Int, _ lane: Simulation.Lane, _ action: PipelineAction, _ start: Double, _ seconds: Double
+            _ rank: Int, _ lane: SimulatedStep.Lane, _ action: PipelineAction, _ start: Double,
+            _ seconds: Double
         ) {
             spans.append(
-                Simulation.Span(
+                SimulatedStep.Span(
                     rank: rank, lane: lane, name: action.description, start: start, seconds: seconds))
         }
 
-        var result: Simulation {
-            Simulation(
+        var result: SimulatedStep {
+            SimulatedStep(
                 stepSeconds: workers.reduce(0) { max($0, $1.clock) },
                 ranks: workers.map {
-                    Simulation.Rank(
+                    SimulatedStep.Rank(
                         rank: $0.rank, stage: $0.stage, busySeconds: $0.busySeconds,
                         peakInFlightCount: $0.peakInFlight,
                         peakBytes: costs.peakBytes(

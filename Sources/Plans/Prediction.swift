@@ -201,7 +201,7 @@ extension PlanCandidate.Outcome {
 
 extension JSONReader {
     /// A duration: a number of at least 0.
-    func seconds() throws -> Double {
+    package func seconds() throws -> Double {
         guard let number = value.number, number >= 0 else { throw failure(expected: "seconds of at least 0") }
         return number
     }
