@@ -43,15 +43,23 @@ let package = Package(
         .target(
             name: "Models", dependencies: ["TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
-        .target(name: "Planning", dependencies: ["Support"], swiftSettings: strict),
         .target(
             name: "TextData", dependencies: ["Tokenizers", "ChatTemplates", "Support"],
             swiftSettings: strict),
+        // What a plan is, and what it costs in time and memory.
+        .target(name: "Plans", dependencies: ["Support"], swiftSettings: strict),
 
         // Floor 3
+        // How a plan is found.
+        .target(name: "Planning", dependencies: ["Plans", "Support"], swiftSettings: strict),
+        // A mini-batch through the stages of a plan.
         .target(
-            name: "Configuration", dependencies: ["Models", "Planning", "TensorCore", "TextData", "Support"],
+            name: "Stages",
+            dependencies: [
+                "Models", "Plans", "TextData", "TensorCore", "MPI", "CKernels", "Reporting", "Support",
+            ],
             swiftSettings: strict),
+        // This build against another implementation.
         .target(
             name: "Verification",
             dependencies: [
@@ -59,51 +67,58 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Floor 4
+        // Floor 4: the experiment, as a user writes it.
         .target(
-            name: "RunReport",
-            dependencies: ["Configuration", "Planning", "Models", "TextData", "Reporting", "Support"],
-            swiftSettings: strict),
-
-        .target(
-            name: "Cluster",
-            dependencies: [
-                "Configuration", "Planning", "MPI", "TensorCore", "CKernels", "CBLAS", "Reporting", "Support",
-            ],
-            swiftSettings: strict),
-        .target(
-            name: "Stages",
-            dependencies: [
-                "Models", "Planning", "TextData", "TensorCore", "MPI", "CKernels", "Reporting", "Support",
-            ],
+            name: "Configuration",
+            dependencies: ["Models", "Planning", "Plans", "TensorCore", "TextData", "Support"],
             swiftSettings: strict),
 
         // Floor 5
+        // Training on devices that need not exist.
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "Configuration", "Models", "Planning", "Plans", "TextData", "Reporting", "Support",
+            ],
+            swiftSettings: strict),
+        // The page of a run that has been.
+        .target(
+            name: "RunReport",
+            dependencies: ["Configuration", "Models", "Plans", "TextData", "Reporting", "Support"],
+            swiftSettings: strict),
+        // Who the ranks are, and what their hosts can do.
+        .target(
+            name: "Cluster",
+            dependencies: [
+                "Configuration", "Plans", "MPI", "TensorCore", "CKernels", "CBLAS", "Reporting", "Support",
+            ],
+            swiftSettings: strict),
+
+        // Floor 6: the frozen model's activations on the ranks' disks.
         .target(
             name: "ActivationCache",
             dependencies: [
-                "Stages", "Cluster", "Configuration", "Models", "Planning", "TextData", "TensorCore",
-                "MPI", "HDF5", "CKernels", "Reporting", "Support",
+                "Stages", "Cluster", "Configuration", "Models", "Plans", "TextData", "TensorCore", "MPI",
+                "HDF5", "CKernels", "Reporting", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 6
+        // Floor 7: a run, from the experiment to the adapter.
         .target(
             name: "Training",
             dependencies: [
-                "ActivationCache", "Stages", "Cluster", "Configuration", "Models", "Planning", "TextData",
-                "Tokenizers", "ChatTemplates",
-                "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "CBLAS", "Support",
+                "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration", "Models", "Planning",
+                "Plans", "TextData", "Tokenizers", "ChatTemplates", "TensorCore", "MPI", "HDF5", "Reporting",
+                "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 7
+        // Floor 8: commands, the terminal, exit statuses.
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
-                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
-                "Verification", "Models", "Planning", "TensorCore",
-                "MPI", "HDF5", "TextData",
+                "Training", "ActivationCache", "Stages", "Cluster", "Simulation", "RunReport", "Verification",
+                "Configuration", "Models", "Planning", "Plans", "TextData", "TensorCore", "MPI", "HDF5",
                 "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -116,7 +131,8 @@ let package = Package(
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
-                "Peak", "CBLAS", "CKernels", "Models", "Planning", "TensorCore", "Tokenizers", "Support",
+                "Peak", "CBLAS", "CKernels", "Models", "Planning", "Plans", "TensorCore", "Tokenizers",
+                "Support",
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
 
@@ -132,7 +148,7 @@ let package = Package(
             name: "spmd-checks",
             dependencies: [
                 "RankChecks", "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "Models",
-                "Planning", "TensorCore", "MPI", "Support",
+                "Planning", "Plans", "TensorCore", "MPI", "Support",
             ],
             path: "Tests/spmd-checks",
             swiftSettings: strict),
@@ -145,6 +161,11 @@ let package = Package(
         // The reference files of the repository, and scratch files.
         .target(
             name: "ReferenceFiles", dependencies: ["Support"], path: "Tests/ReferenceFiles",
+            swiftSettings: strict),
+
+        // Profiles for the tests of plans, planners and the simulator.
+        .target(
+            name: "PlanExamples", dependencies: ["Plans", "Support"], path: "Tests/PlanExamples",
             swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
@@ -161,7 +182,14 @@ let package = Package(
         .testTarget(
             name: "ReportingTests", dependencies: ["Reporting", "Support"], swiftSettings: strict),
         .testTarget(
-            name: "PlanningTests", dependencies: ["Planning", "Support"], swiftSettings: strict),
+            name: "PlansTests", dependencies: ["Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "PlanningTests", dependencies: ["Planning", "Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation", "Plans", "PlanExamples", "Support"],
+            swiftSettings: strict),
         .testTarget(
             name: "CKernelsTests", dependencies: ["CKernels", "CBLAS"], swiftSettings: strict),
         .testTarget(
@@ -179,7 +207,8 @@ let package = Package(
             name: "TrainingTests",
             dependencies: [
                 "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
-                "Verification", "Models", "Planning", "TextData", "Tokenizers", "TensorCore", "HDF5",
+                "Verification", "Simulation", "Models", "Planning", "Plans", "TextData", "Tokenizers",
+                "TensorCore", "HDF5",
                 "Reporting", "Support", "Launching", "pac-mpi", "spmd-checks",
             ],
             swiftSettings: strict),

@@ -1,4 +1,6 @@
 import Models
+import Plans
+import TextData
 
 /// Which layers of which stacks a cache file holds, and how long its samples are.
 package struct CacheShape: Sendable, Equatable {

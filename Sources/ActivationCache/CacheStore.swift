@@ -1,7 +1,7 @@
 import HDF5
 import MPI
 import Models
-import Planning
+import Plans
 import Stages
 import Support
 import TensorCore

@@ -1,5 +1,5 @@
 import Configuration
-import Planning
+import Plans
 import Support
 
 /// What was found out about a cluster, and whether it is fit to train. Pure: `ClusterSurvey` asks the ranks.

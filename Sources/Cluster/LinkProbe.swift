@@ -1,5 +1,5 @@
 import MPI
-import Planning
+import Plans
 import Support
 
 /// Measures the way between every pair of ranks: latency with a small message, bandwidth with a large one.

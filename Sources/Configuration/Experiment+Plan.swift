@@ -1,4 +1,5 @@
 import Planning
+import Plans
 
 /// The plan of a run, as far as no rank is asked: from a profile, or as a person wrote it.
 extension Experiment {

@@ -1,10 +1,12 @@
+import Plans
+
 /// The systems that the paper compares with, as plans for the same runtime.
 ///
 /// Each throws a configuration failure when it does not fit the memory budgets, as the baseline itself would run out of
 /// memory. With no micro-batch count, the fastest divisor of the mini-batch size is taken.
-public enum BaselinePlans {
+package enum BaselinePlans {
     /// Standalone: rank 0 alone, one stage.
-    public static func standalone(
+    package static func standalone(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
         try Planner(profile: profile, memory: memory, freedom: .givenOrder).plan(
@@ -12,7 +14,7 @@ public enum BaselinePlans {
     }
 
     /// EDDL: data parallelism only, one stage on all ranks.
-    public static func eddl(
+    package static func eddl(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
         try Planner(profile: profile, memory: memory, freedom: .givenOrder).plan(
@@ -20,7 +22,7 @@ public enum BaselinePlans {
     }
 
     /// Eco-FL: pipeline parallelism only, a stage for each rank, balanced by the recursion of eq. (2).
-    public static func ecoFL(
+    package static func ecoFL(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel()
     ) throws -> Plan {
         let rankCount = profile.devices.count

@@ -1,3 +1,5 @@
+import Plans
+
 /// Answers for a bound on the bottleneck which drafts keep it: how many layers from the end can s stages on what is free
 /// cover. O(S x edges) for each bound, after O(L) for each group, so that a thousand devices take milliseconds.
 ///

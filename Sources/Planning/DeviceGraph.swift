@@ -1,3 +1,5 @@
+import Plans
+
 /// What can be put on devices, step by step: a node is what is still free, an edge takes a group of them for one stage.
 ///
 /// Devices stand in it as classes (`DeviceKinds.classes`), each with a kind that speaks for it.

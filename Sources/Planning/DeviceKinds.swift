@@ -1,3 +1,5 @@
+import Plans
+
 /// The devices that a plan may use, in classes that can be exchanged for one another without changing any cost.
 ///
 /// Two devices are of one kind when their times and budgets are equal and so are their links to every other device. Links

@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// Improves a draft by simulated annealing: random changes; at first it sometimes keeps a worse one. Where devices and

@@ -1,3 +1,5 @@
+import Plans
+
 /// Improves a draft by small changes. A change is kept if it makes F smaller; the search ends when none does, or when its
 /// allowance is spent.
 struct DraftRefinement {

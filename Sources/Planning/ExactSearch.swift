@@ -1,3 +1,5 @@
+import Plans
+
 /// Finds the draft with the least F for a number of stages by branch and bound, from the first stage to the last.
 ///
 /// It considers every order of devices, every subset, every division of the layers, every division of a micro-batch into

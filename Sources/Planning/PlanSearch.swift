@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// The search of the exact planner: the best plan found for each number of stages, by F.

@@ -1,3 +1,4 @@
+import Plans
 import Support
 
 /// Chooses a plan from a profile (section 5.1 of the paper). Pure: the same profile gives the same plan.
@@ -19,9 +20,9 @@ import Support
 /// | ranks | all, in the given order | any order and subset |
 /// | shares | even | any |
 /// | recomputation | no | where memory demands it |
-public struct Planner: Sendable {
+package struct Planner: Sendable {
     /// What a plan of the exact planner may do with the ranks.
-    public enum Freedom: Sendable {
+    package enum Freedom: Sendable {
         /// Reorder them, leave some out, give them uneven shares, let them recompute.
         case all
         /// Use all of them in their given order with even shares, as the paper's recursion does. The recursion then
@@ -29,12 +30,12 @@ public struct Planner: Sendable {
         case givenOrder
     }
 
-    public let kind: PlannerKind
-    public let freedom: Freedom
-    public let costs: StageCosts
+    package let kind: PlannerKind
+    package let freedom: Freedom
+    package let costs: StageCosts
 
     /// - Parameter freedom: of the exact planner; the paper's has none.
-    public init(
+    package init(
         kind: PlannerKind = .exact, profile: Profile, memory: MemoryModel = MemoryModel(),
         freedom: Freedom = .all
     ) {
@@ -52,7 +53,7 @@ public struct Planner: Sendable {
     /// - Throws: a configuration failure when M does not divide the mini-batch size, when the paper's recursion is asked
     ///   for more than its tables can hold, or when no plan is feasible; then it says for each number of stages what is
     ///   missing.
-    public func plan(
+    package func plan(
         miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
         stageCounts: ClosedRange<Int>? = nil
     ) throws -> Plan {
@@ -80,7 +81,7 @@ public struct Planner: Sendable {
     }
 
     /// Prices a plan that is valid for the profile by this planner's estimate; nothing else is considered.
-    public func prediction(of plan: Plan) -> Prediction {
+    package func prediction(of plan: Plan) -> Prediction {
         let stages = costs.predictions(of: plan)
         return Prediction(
             planner: kind, stepSeconds: kind.stepSeconds(stages, microBatchCount: plan.microBatchCount),

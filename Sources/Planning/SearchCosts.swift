@@ -1,3 +1,5 @@
+import Plans
+
 /// The costs of `StageCosts` prepared for a search at one micro-batch count: the same numbers up to rounding, from sums
 /// over layers instead of loops over them.
 struct SearchCosts {

@@ -1,3 +1,5 @@
+import Plans
+
 /// Ways to divide the samples of a micro-batch over the devices of a group, at least one each.
 enum ShareDivision {
     /// Every division into positive whole shares, larger first shares first; nil when there are more than a limit.

@@ -1,3 +1,5 @@
+import Plans
+
 /// T of eq. (3) for every run of layers on every run of devices, at one micro-batch size split evenly.
 struct StageTable {
     private let costs: StageCosts

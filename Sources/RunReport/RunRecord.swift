@@ -1,5 +1,5 @@
 import Configuration
-import Planning
+import Plans
 import Reporting
 import Support
 

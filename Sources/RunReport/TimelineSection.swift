@@ -1,4 +1,4 @@
-import Planning
+import Plans
 import Reporting
 
 /// The time line of one mini-batch in each phase: what every rank did when.

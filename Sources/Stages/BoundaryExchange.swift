@@ -1,6 +1,6 @@
 import MPI
 import Models
-import Planning
+import Plans
 import Reporting
 import Support
 import TensorCore

@@ -1,7 +1,7 @@
 import CKernels
 import MPI
 import Models
-import Planning
+import Plans
 import Support
 import TensorCore
 

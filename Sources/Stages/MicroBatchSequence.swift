@@ -1,4 +1,4 @@
-import Planning
+import Plans
 
 /// The micro-batches of consecutive mini-batches, numbered through: what passes through the stages in one go.
 package struct MicroBatchSequence {

@@ -1,4 +1,4 @@
-import Planning
+import Plans
 
 /// Where a rank stands in a plan, and which rows of a micro-batch every rank takes.
 ///

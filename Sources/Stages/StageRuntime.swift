@@ -1,5 +1,5 @@
 import Models
-import Planning
+import Plans
 import Reporting
 import Support
 import TensorCore

@@ -1,5 +1,5 @@
 import Models
-import Planning
+import Plans
 import TensorCore
 
 /// Which trained tensors each stage of a plan holds.

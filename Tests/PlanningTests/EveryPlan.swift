@@ -1,4 +1,4 @@
-import Planning
+import Plans
 
 /// The least F of all plans whatsoever, by trying them: every subset and order of the ranks, every division of the layers
 /// and of the micro-batch, recomputation or not in every stage. Written down without a look at how the planner searches.

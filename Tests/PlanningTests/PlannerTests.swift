@@ -1,4 +1,6 @@
+import PlanExamples
 import Planning
+import Plans
 import Support
 import Testing
 

@@ -1,6 +1,8 @@
 import Foundation
 import Launching
 import Planning
+import Plans
+import Reporting
 import Support
 import Testing
 

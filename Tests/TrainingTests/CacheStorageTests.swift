@@ -2,7 +2,7 @@ import Foundation
 import HDF5
 import Launching
 import Models
-import Planning
+import Plans
 import Support
 import Testing
 

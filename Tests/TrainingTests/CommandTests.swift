@@ -1,5 +1,5 @@
 import Launching
-import Planning
+import Plans
 import Support
 import Testing
 import TextData

@@ -3,6 +3,7 @@ import Foundation
 import Launching
 import Models
 import Planning
+import Plans
 import Reporting
 import Support
 import TensorCore

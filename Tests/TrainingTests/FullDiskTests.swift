@@ -1,5 +1,6 @@
 import Launching
 import Planning
+import Plans
 import Reporting
 import Support
 import Testing

@@ -1,6 +1,6 @@
 import Foundation
 import Launching
-import Planning
+import Plans
 import Support
 import Testing
 

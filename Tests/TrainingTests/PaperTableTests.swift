@@ -1,6 +1,6 @@
 import Configuration
 import Models
-import Planning
+import Simulation
 import Support
 import Testing
 import Training
@@ -69,7 +69,7 @@ struct PaperTableTests {
             contentsOf: "experiments/paper/experiment.json",
             overrides: ["device.memory_budget_bytes=100000000"])
         let path = "experiments/clusters/jetson-nano-4.json"
-        let cluster = try Cluster(JSONReader(contentsOf: path))
+        let cluster = try SimulatedCluster(JSONReader(contentsOf: path))
         guard case .outOfMemory(let reason) = try ExperimentSimulation(experiment, cluster: cluster).run()
         else {
             Issue.record("expected an outcome out of memory")
@@ -81,7 +81,7 @@ struct PaperTableTests {
     @Test("all cluster files can be read", arguments: ["jetson-nano-8", "mixed-home", "devices-1000"])
     func clusters(name: String) throws {
         let path = "experiments/clusters/\(name).json"
-        let cluster = try Cluster(JSONReader(contentsOf: path))
+        let cluster = try SimulatedCluster(JSONReader(contentsOf: path))
         #expect(cluster.devices.count == ["jetson-nano-8": 8, "mixed-home": 4, "devices-1000": 1000][name])
     }
 

@@ -1,5 +1,5 @@
 import Cluster
-import Planning
+import Plans
 import Support
 import Testing
 import Training

@@ -1,6 +1,6 @@
 import Foundation
 import FoundationXML
-import Planning
+import Plans
 import Reporting
 import Support
 import Testing

@@ -1,7 +1,7 @@
 import Foundation
 import Launching
 import Models
-import Planning
+import Plans
 import Support
 import Testing
 

@@ -1,4 +1,5 @@
 import Planning
+import Plans
 import Stages
 import Support
 import Testing

@@ -2,6 +2,7 @@ import Configuration
 import MPI
 import Models
 import Planning
+import Plans
 import Stages
 import Support
 import TensorCore

@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Plans
 import Stages
 import Support
 import TensorCore

@@ -1,7 +1,7 @@
 import Configuration
 import MPI
 import Models
-import Planning
+import Plans
 import Support
 
 /// The plan of a run without training: every rank with the whole model or, where the memory budgets do not allow that,

@@ -1,6 +1,7 @@
 import MPI
 import Models
 import Planning
+import Plans
 import Support
 import TensorCore
 import TextData

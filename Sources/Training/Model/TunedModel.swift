@@ -1,5 +1,6 @@
 import Models
 import Planning
+import Plans
 import Stages
 
 /// The model of a run under the run's technique: its files, and the configuration of every stage's model.

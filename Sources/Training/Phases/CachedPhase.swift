@@ -3,6 +3,7 @@ import CKernels
 import MPI
 import Models
 import Planning
+import Plans
 import Stages
 import Support
 import TensorCore

@@ -1,4 +1,4 @@
-import Planning
+import Plans
 import Stages
 
 /// The most tokens that a number of neighbouring slots holds in a run: what a rank's share of a micro-batch can come to.

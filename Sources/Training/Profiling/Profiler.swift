@@ -2,7 +2,7 @@ import ActivationCache
 import Cluster
 import MPI
 import Models
-import Planning
+import Plans
 import Support
 import TensorCore
 

@@ -1,4 +1,4 @@
-import Planning
+import Plans
 import Support
 
 /// How long the samples of a data set are, and micro-batches that stand for them.

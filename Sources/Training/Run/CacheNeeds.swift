@@ -4,6 +4,7 @@ import Configuration
 import MPI
 import Models
 import Planning
+import Plans
 import Stages
 import TensorCore
 import TextData
@@ -36,7 +37,8 @@ struct CacheNeeds {
             // Of a run that ends within its first epoch, only what that epoch saw.
             let miniBatches =
                 split == .train
-                ? Array(course.miniBatches(epoch: 1).prefix(course.plannedSteps)) : self.miniBatches(of: split)
+                ? Array(course.miniBatches(epoch: 1).prefix(course.plannedSteps))
+                : self.miniBatches(of: split)
             let resident = store.resident[split]
             return (split, owned(miniBatches).filter { resident?.contains($0.sample) ?? true })
         }

@@ -2,7 +2,7 @@ import ActivationCache
 import Configuration
 import MPI
 import Models
-import Planning
+import Plans
 import Reporting
 import Stages
 import Support

@@ -2,6 +2,7 @@ import Cluster
 import MPI
 import Models
 import Planning
+import Plans
 import Support
 import TensorCore
 import TextData

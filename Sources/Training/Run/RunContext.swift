@@ -3,8 +3,8 @@ import Cluster
 import Configuration
 import MPI
 import Models
-import Planning
 import Reporting
+import Simulation
 import Stages
 import Support
 import TensorCore

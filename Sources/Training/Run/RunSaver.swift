@@ -2,6 +2,7 @@ import MPI
 import Models
 import Planning
 import Reporting
+import Simulation
 import Stages
 import Support
 import TensorCore
@@ -33,7 +34,8 @@ final class RunSaver {
                 Simulator(profile: $0, costs: experiment.stageCosts($0)).run(choice.plan).trace
             }, begun: session.start, on: context)
         checkpoints = try CheckpointKeeper(
-            directory, experiment.output, subject, choice, layout, hosts: hosts, resumed: resumed, on: context)
+            directory, experiment.output, subject, choice, layout, hosts: hosts, resumed: resumed, on: context
+        )
     }
 
     /// Saves what the stages hold at the end of an epoch, each handing on its own: the adapter, a checkpoint and the trace.

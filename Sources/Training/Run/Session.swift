@@ -4,6 +4,7 @@ import Configuration
 import MPI
 import Models
 import Planning
+import Plans
 import Reporting
 import Stages
 import Support

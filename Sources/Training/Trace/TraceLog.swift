@@ -1,6 +1,6 @@
 import Cluster
 import MPI
-import Planning
+import Plans
 import Reporting
 import Stages
 import Support

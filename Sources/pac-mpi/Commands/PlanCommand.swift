@@ -1,6 +1,7 @@
 import ArgumentParser
 import Configuration
 import Planning
+import Plans
 import Support
 import Training
 

@@ -1,7 +1,9 @@
 import ArgumentParser
 import Configuration
 import Planning
+import Plans
 import Reporting
+import Simulation
 import Support
 import Training
 
@@ -93,7 +95,7 @@ struct SimulateCommand: ParsableCommand {
         }
         let cluster = cluster!  // one of the two is there
         let simulation = try ExperimentSimulation(
-            experiment, cluster: try Cluster(JSONReader(contentsOf: cluster)),
+            experiment, cluster: try SimulatedCluster(JSONReader(contentsOf: cluster)),
             reading: .init(targetTokens: targetTokens, sampleCount: samples))
         switch try simulation.run() {
         case .completed(let run):
@@ -107,7 +109,7 @@ struct SimulateCommand: ParsableCommand {
     }
 
     /// Writes and prints what was simulated.
-    private func finish(_ result: JSONValue, _ table: String, _ simulation: Simulation) throws {
+    private func finish(_ result: JSONValue, _ table: String, _ simulation: SimulatedStep) throws {
         if let out { try writeFileAtomically(result.text(indented: true) + "\n", to: out) }
         if let trace { try TraceFile.write([simulation.trace], to: trace) }
         Output.line(json ? result.text(indented: true) : table)

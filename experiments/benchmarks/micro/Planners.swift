@@ -1,4 +1,5 @@
 import Planning
+import Plans
 import Support
 
 /// The planner on 48 layers and 8 devices of two kinds, all divisors of a mini-batch of 16.
