@@ -231,7 +231,7 @@ final class CachedRun {
             return CachedTensors(
                 modelHash: session.model.fingerprint, residual: start.residual,
                 reductionFactor: technique.reductionFactor,
-                frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
+                frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.weight.values) },
                 sideInitial: named.filter { $0.name.hasPrefix("side.") },
                 rankings: try start.rankings(run.allSteps),
                 classifier: try named.filter {

@@ -25,7 +25,7 @@ struct ParameterStart {
             return
         }
         let bytes = try session.world.fromRoot {
-            let embedding = try session.model.frozenSource(Ledger()).parameter(
+            let embedding = try session.model.frozenSource(Ledger()).weight(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(
                 embedding, keeping: try technique.sideDescription(family)!.hiddenSize)
@@ -72,7 +72,7 @@ struct ParameterStart {
             return []
         }
         let (family, stored) = (session.model.family, try session.model.frozenSource(Ledger()))
-        let embedding = try stored.parameter(
+        let embedding = try stored.weight(
             family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
         let pruned = try SideInitialization(
             family, technique, steps: steps, residual: residual, backbone: stored)

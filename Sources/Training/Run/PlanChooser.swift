@@ -57,6 +57,7 @@ public enum PlanChooser {
         let lengths = try Lengths(session)
         return try Profiler(
             family: session.model.family, model: session.modelConfiguration,
+            formats: session.model.formats(session.modelConfiguration),
             dropout: session.experiment.training.dropout ?? session.model.family.dropout
         ).run(
             world: session.world, sourceLengths: lengths.sources, targetLengths: lengths.targets,
