@@ -141,7 +141,7 @@ package struct CachedTensors {
         classifier.first { $0.name == name && $0.shape == shape }?.values
     }
 
-    private struct StoredSource: ParameterSource {
+    private struct StoredSource: Float32Source {
         let tensors: Tensors
         let prefix: String
         let place: String

@@ -21,27 +21,43 @@ extension Profile {
         let configuration =
             read
             ?? StageModel.Configuration(technique: experiment.technique, head: .regression, pooling: .cls)
+        let formats = try experiment.model.storedFormats(family, configuration)
         for (index, (layer, profiled)) in zip(expected, layers).enumerated() {
             guard layer.name == profiled.name else {
                 throw Failure.configuration(
                     "profile: layer \(index): expected \(layer.name), as in \(model), found \(profiled.name)")
             }
             guard read != nil || !layer.steps.contains(.head) else { continue }
-            let (trainable, frozen) = try StageModel.inventory(family, configuration, steps: layer.steps)
-            func bytes(_ declarations: [ParameterBucket.Declaration]) -> Int {
-                declarations.reduce(0) { $0 + $1.count * MemoryLayout<Float>.stride }
-            }
-            let all = bytes(trainable) + bytes(frozen)
-            guard profiled.parameterBytes == all else {
+            let (all, trainable) = try StageModel.parameterBytes(
+                family, configuration, steps: layer.steps, formats ?? .float32)
+            // Without the weights their formats are unknown, but none takes more than float32.
+            let fits =
+                formats == nil
+                ? (trainable...all).contains(profiled.parameterBytes) : profiled.parameterBytes == all
+            guard fits else {
                 throw Failure.configuration(
                     "profile: layer \(index) (\(layer.name)): expected \(all) bytes of parameters, as in \(model) with "
                         + "\(experiment.technique.kind), found \(profiled.parameterBytes)")
             }
-            guard profiled.trainableBytes == bytes(trainable) else {
+            guard profiled.trainableBytes == trainable else {
                 throw Failure.configuration(
-                    "profile: layer \(index) (\(layer.name)): expected \(bytes(trainable)) bytes that "
+                    "profile: layer \(index) (\(layer.name)): expected \(trainable) bytes that "
                         + "\(experiment.technique.kind) trains, found \(profiled.trainableBytes)")
             }
+        }
+    }
+}
+
+extension Experiment.Model {
+    /// How the model's frozen matrices are stored; nil where its weights are not on this machine, as a plan needs none.
+    fileprivate func storedFormats(
+        _ family: any ModelFamily, _ configuration: StageModel.Configuration
+    ) throws -> StoredFormats? {
+        switch initialization {
+        case .random: .float32
+        case .checkpoint:
+            Checkpoint.hasWeights(path)
+                ? try StoredFormats(Checkpoint(path), family, configuration) : nil
         }
     }
 }

@@ -146,8 +146,8 @@ public struct BartFamily: ModelFamily {
     {
         let prefix = "model.\(stack.rawValue)."
         return BartEmbedding(
-            shared: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
-            positions: try source.parameter(
+            shared: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            positions: try source.weight(
                 prefix + "embed_positions.weight", [positionCount + Self.positionOffset, hiddenSize]),
             norm: try Norm(norm(prefix + "layernorm_embedding"), source),
             paddingID: paddingID, scale: scalesEmbedding ? Float(hiddenSize).squareRoot() : 1,
@@ -161,8 +161,8 @@ public struct BartFamily: ModelFamily {
 
 /// LN(s · token + position).
 private struct BartEmbedding: EmbeddingLayer {
-    let shared: Tensor
-    let positions: Tensor
+    let shared: Weight
+    let positions: Weight
     let norm: Norm
     let paddingID: Int32?
     let scale: Float

@@ -107,10 +107,10 @@ public struct BertFamily: ModelFamily {
     public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         BertEmbedding(
-            words: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
-            types: try source.parameter(
+            words: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            types: try source.weight(
                 "bert.embeddings.token_type_embeddings.weight", [typeCount, hiddenSize]),
-            positions: try source.parameter(
+            positions: try source.weight(
                 "bert.embeddings.position_embeddings.weight", [positionCount, hiddenSize]),
             norm: try Norm(norm("bert.embeddings.LayerNorm"), source), paddingID: paddingID)
     }
@@ -122,9 +122,9 @@ public struct BertFamily: ModelFamily {
 
 /// LN(word + type + position).
 private struct BertEmbedding: EmbeddingLayer {
-    let words: Tensor
-    let types: Tensor
-    let positions: Tensor
+    let words: Weight
+    let types: Weight
+    let positions: Weight
     let norm: Norm
     let paddingID: Int32?
 

@@ -6,19 +6,17 @@ public final class Checkpoint {
     public let directory: String
     /// The parsed `config.json`.
     public let configuration: JSONReader
-    private let files: [SafetensorsFile]
+    private let files: [any WeightsReader]
     private let fileOfTensor: [String: Int]
 
     /// Maps the weights. Throws when a file is missing or damaged, naming it.
     public init(_ directory: String) throws {
         self.directory = directory
         configuration = try Self.readConfiguration(directory)
-        let single = directory + "/model.safetensors"
-        let index = directory + "/model.safetensors.index.json"
+        let (single, index) = (Self.singleFile(directory), Self.indexFile(directory))
         if fileExists(single) || !fileExists(index) {
-            let file = try SafetensorsFile(single)
-            files = [file]
-            fileOfTensor = file.entries.mapValues { _ in 0 }
+            files = [try SafetensorsFile(single)]
+            fileOfTensor = Self.places(files)
             return
         }
         let map = try JSONReader(contentsOf: index).object().required("weight_map")
@@ -43,6 +41,33 @@ public final class Checkpoint {
         fileOfTensor = places
     }
 
+    /// Takes weights that are open already, for a configuration.
+    ///
+    /// - Parameter directory: names the model in messages.
+    package init(directory: String, configuration: JSONReader, files: [any WeightsReader]) {
+        self.directory = directory
+        self.configuration = configuration
+        self.files = files
+        fileOfTensor = Self.places(files)
+    }
+
+    /// Which of the files holds each tensor, the first that does.
+    private static func places(_ files: [any WeightsReader]) -> [String: Int] {
+        files.enumerated().reduce(into: [:]) { places, file in
+            for name in file.element.names where places[name] == nil { places[name] = file.offset }
+        }
+    }
+
+    private static func singleFile(_ directory: String) -> String { directory + "/model.safetensors" }
+    private static func indexFile(_ directory: String) -> String {
+        directory + "/model.safetensors.index.json"
+    }
+
+    /// Whether a directory has weights, so that more than its configuration can be told.
+    package static func hasWeights(_ directory: String) -> Bool {
+        fileExists(singleFile(directory)) || fileExists(indexFile(directory))
+    }
+
     /// Reads only `config.json`, for a model that is drawn from a seed.
     public static func readConfiguration(_ directory: String) throws -> JSONReader {
         let path = directory + "/config.json"
@@ -53,15 +78,29 @@ public final class Checkpoint {
 
     /// The shape of a stored tensor.
     public func shape(of name: String) -> [Int]? {
-        fileOfTensor[name].flatMap { files[$0].entries[name]?.shape }
+        fileOfTensor[name].flatMap { files[$0].shape(of: name) }
+    }
+
+    /// How a stored matrix is given; nil when it is not there.
+    package func format(of name: String) -> WeightFormat? {
+        fileOfTensor[name].flatMap { files[$0].format(of: name) }
     }
 
     /// A stored tensor as float32.
     public func tensor(_ name: String, ledger: Ledger) throws -> Tensor {
+        try file(of: name).tensor(name, ledger: ledger)
+    }
+
+    /// A matrix as it is stored.
+    package func weight(_ name: String, ledger: Ledger) throws -> Weight {
+        try file(of: name).weight(name, ledger: ledger)
+    }
+
+    private func file(of name: String) throws -> any WeightsReader {
         guard let file = fileOfTensor[name] else {
             throw Failure.configuration("\(directory): the tensor \"\(name)\" is missing from the checkpoint")
         }
-        return try files[file].tensor(name, ledger: ledger)
+        return files[file]
     }
 
     /// The file that holds a tensor, for errors.
@@ -85,6 +124,15 @@ public struct CheckpointSource: ParameterSource {
 
     public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         if let stored = try check(name, shape) { return try checkpoint.tensor(stored, ledger: ledger) }
+        return zeros(shape)
+    }
+
+    public func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        if let stored = try check(name, shape) { return try checkpoint.weight(stored, ledger: ledger) }
+        return .float32(zeros(shape))
+    }
+
+    private func zeros(_ shape: [Int]) -> Tensor {
         let zeros = Tensor(rows: 1, columns: shape.reduce(1, *), category: .weights, ledger: ledger)
         zeros.fill(0)
         return zeros

@@ -3,7 +3,7 @@ import TensorCore
 
 /// A matrix with an optional bias, and what a technique attached beside it.
 public struct Dense {
-    let weight: Tensor
+    let weight: Weight
     let bias: Tensor?
     private let branch: (any Branch)?
 
@@ -11,7 +11,7 @@ public struct Dense {
     init(
         _ name: String, from inputSize: Int, to outputSize: Int, hasBias: Bool, _ source: any ParameterSource
     ) throws {
-        weight = try source.parameter(name + ".weight", [outputSize, inputSize])
+        weight = try source.weight(name + ".weight", [outputSize, inputSize])
         bias = hasBias ? try source.parameter(name + ".bias", [outputSize]) : nil
         branch = try source.branch(besideLinear: name, from: inputSize, to: outputSize)
     }
@@ -26,7 +26,7 @@ public struct Dense {
 
 /// A row of the token table for each token, without scale or position: where T5 and Llama start.
 struct TokenEmbedding: EmbeddingLayer {
-    let table: Tensor
+    let table: Weight
     let paddingID: Int32?
 
     func callAsFunction(_ tokens: TokenRows) -> Tensor {

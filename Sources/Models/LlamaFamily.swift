@@ -141,7 +141,7 @@ public struct LlamaFamily: ModelFamily {
     public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         TokenEmbedding(
-            table: try source.parameter(tokenEmbeddingName, [vocabularySize, hiddenSize]),
+            table: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),
             paddingID: paddingID)
     }
 

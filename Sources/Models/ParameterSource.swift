@@ -11,10 +11,13 @@ import TensorCore
 ///
 /// Building the same module from another source is how the side network is made of the backbone's own block types.
 public protocol ParameterSource {
-    /// The parameter of a name, which must have this shape.
+    /// The parameter of a name, which must have this shape, as float32: a norm, a bias, a small table.
     ///
     /// - Parameter sharingGroup: names the stages that hold a copy, for a parameter that more than one stage needs.
     func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor
+    /// The matrix of a name, which must have this shape, as it is stored where it is frozen: what layers multiply by, or look
+    /// rows up in. A source that passes on another's must pass on its matrices too.
+    func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight
     /// What a technique attaches beside a linear layer, named without ".weight": it reads the layer's input and its
     /// result is added. nil for nothing.
     func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (any Branch)?
@@ -33,11 +36,24 @@ extension ParameterSource {
     public func parameter(_ name: String, _ shape: [Int]) throws -> Tensor {
         try parameter(name, shape, sharingGroup: nil)
     }
+
+    package func weight(_ name: String, _ shape: [Int]) throws -> Weight {
+        try weight(name, shape, sharingGroup: nil)
+    }
+}
+
+/// A source whose matrices are all float32: drawn, trained, or kept so.
+package protocol Float32Source: ParameterSource {}
+
+extension Float32Source {
+    public func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        .float32(try parameter(name, shape, sharingGroup: sharingGroup))
+    }
 }
 
 /// Draws a frozen backbone from a seed, for benchmarks without a checkpoint: matrices N(0, 0.02), norms 1, biases 0.
 /// Each tensor depends on (seed, name) alone, so every stage of every plan draws the same model.
-public struct RandomSource: ParameterSource {
+public struct RandomSource: Float32Source {
     private let seed: UInt64
     private let ledger: Ledger
 
@@ -87,24 +103,31 @@ func fillNormal(
 /// Gives a tensor that is asked for several times (a tied table) once: every one who asks shares the same memory.
 final class SharingSource: ParameterSource {
     private let base: any ParameterSource
-    private var given: [String: Tensor]
+    private var given: [String: Weight]
 
     /// - Parameter known: tensors of `base` that are held already, by name.
-    init(_ base: any ParameterSource, known: [String: Tensor] = [:]) {
+    init(_ base: any ParameterSource, known: [String: Weight] = [:]) {
         self.base = base
         given = known
     }
 
     func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
-        if let tensor = given[name] { return tensor }
+        if let weight = given[name] { return weight.tensor }
         let tensor = try base.parameter(name, shape, sharingGroup: sharingGroup)
-        given[name] = tensor
+        given[name] = .float32(tensor)
         return tensor
+    }
+
+    func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        if let weight = given[name] { return weight }
+        let weight = try base.weight(name, shape, sharingGroup: sharingGroup)
+        given[name] = weight
+        return weight
     }
 }
 
 /// Takes a module's parameters from a bucket of trainables.
-public struct BucketSource: ParameterSource {
+public struct BucketSource: Float32Source {
     private let bucket: ParameterBucket
 
     public init(_ bucket: ParameterBucket) { self.bucket = bucket }
@@ -119,6 +142,8 @@ public struct BucketSource: ParameterSource {
 /// bucket.
 public final class DeclaringSource: ParameterSource {
     public private(set) var declarations: [ParameterBucket.Declaration] = []
+    /// The names of those that were asked for as matrices.
+    package private(set) var matrices: Set<String> = []
     private let scratch = Ledger()
     private var seen: Set<String> = []
 
@@ -129,5 +154,10 @@ public final class DeclaringSource: ParameterSource {
         // A tied tensor is asked for in several places and is one parameter.
         if seen.insert(name).inserted { declarations.append(declaration) }
         return Tensor(rows: 0, columns: shape.last ?? 1, ledger: scratch)
+    }
+
+    public func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        matrices.insert(name)
+        return .float32(try parameter(name, shape, sharingGroup: sharingGroup))
     }
 }

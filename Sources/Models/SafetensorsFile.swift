@@ -9,12 +9,24 @@ import TensorCore
 #endif
 
 /// A `.safetensors` file, mapped into memory and not read: a tensor costs memory when it is touched.
-public final class SafetensorsFile {
+public final class SafetensorsFile: WeightsReader {
     public struct Entry: Sendable {
         public let type: String
         public let shape: [Int]
         fileprivate let range: Range<Int>
         public var count: Int { shape.reduce(1, *) }
+        /// A matrix is one of so many rows of so many columns; a vector is one row.
+        fileprivate var matrixShape: (rows: Int, columns: Int) {
+            let rows = shape.count > 1 ? shape[0] : 1
+            return (rows, count / max(1, rows))
+        }
+        fileprivate var format: WeightFormat {
+            switch type {
+            case "F16": .float16
+            case "BF16": .bfloat16
+            default: .float32
+            }
+        }
     }
 
     public let path: String
@@ -121,8 +133,7 @@ public final class SafetensorsFile {
     public func tensor(_ name: String, ledger: Ledger, category: MemoryCategory = .weights) throws -> Tensor {
         let entry = try entry(name)
         let start = base + dataStart + entry.range.lowerBound
-        let rows = entry.shape.count > 1 ? entry.shape[0] : 1
-        let columns = entry.count / max(1, rows)
+        let (rows, columns) = entry.matrixShape
         if entry.type == "F32", Int(bitPattern: start) % MemoryLayout<Float>.alignment == 0 {
             let storage = Storage(
                 borrowing: start.assumingMemoryBound(to: Float.self), count: entry.count, owner: self,
@@ -133,6 +144,25 @@ public final class SafetensorsFile {
         try convert(entry, name, into: copy.pointer)
         return copy
     }
+
+    /// A matrix as it is stored: half-precision storage as a view of the mapping, anything else as `tensor` gives it.
+    package func weight(_ name: String, ledger: Ledger) throws -> Weight {
+        let entry = try entry(name)
+        guard entry.format != .float32, entry.count > 0 else {
+            return .float32(try tensor(name, ledger: ledger))
+        }
+        let (rows, columns) = entry.matrixShape
+        return .stored(
+            StoredMatrix(
+                borrowing: base + dataStart + entry.range.lowerBound, entry.format, rows: rows,
+                columns: columns,
+                owner: self, ledger: ledger))
+    }
+
+    package var names: [String] { Array(entries.keys) }
+    package func shape(of name: String) -> [Int]? { entries[name]?.shape }
+    package func storedType(of name: String) -> String? { entries[name]?.type }
+    package func format(of name: String) -> WeightFormat? { entries[name]?.format }
 
     /// A tensor's values as float32.
     public func floats(_ name: String) throws -> [Float] {

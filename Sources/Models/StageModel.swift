@@ -91,7 +91,7 @@ public final class StageModel {
 
     /// Maps the backbone's slice again, for an evaluation that needs it.
     public func restoreBackbone(from frozen: any ParameterSource) throws {
-        let held = (head?.frozenTensors ?? []).map { ($0.name, $0.tensor) }
+        let held = (head?.frozenTensors ?? []).map { ($0.name, $0.weight) }
         let frozen = SharingSource(frozen, known: Dictionary(held, uniquingKeysWith: { first, _ in first }))
         backbone = try BackboneSlice(
             family, steps: steps,

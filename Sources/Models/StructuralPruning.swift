@@ -27,15 +27,13 @@ public enum StructuralPruning {
     /// The residual set R: the r columns of the token embedding with the largest sums.
     ///
     /// - Shapes: embedding [vocabulary, d]; result r ascending channel numbers.
-    public static func residualChannels(_ embedding: Tensor, keeping r: Int) -> [Int] {
+    public static func residualChannels(_ embedding: Weight, keeping r: Int) -> [Int] {
         residualRanking(embedding).prefix(r).sorted()
     }
 
     /// The columns of the token embedding, those with the largest sums first.
-    public static func residualRanking(_ embedding: Tensor) -> [Int] {
-        var scores = [Int64](repeating: 0, count: embedding.columns)
-        ck_importance_columns(&scores, embedding.pointer, embedding.rows, embedding.columns)
-        return ranked(scores)
+    public static func residualRanking(_ embedding: Weight) -> [Int] {
+        ranked(columnScores(embedding))
     }
 
     /// What the parts of a block weigh.
@@ -46,8 +44,8 @@ public enum StructuralPruning {
         let attentions = try full.attentions.map { attention in
             let (h, kvHeads) = (attention.headSize, attention.keyValueHeadCount)
             let width = attention.headCount * h
-            let value = rowScores(try backbone.parameter(attention.value + ".weight", [kvHeads * h, d]))
-            let output = columnScores(try backbone.parameter(attention.output + ".weight", [d, width]))
+            let value = rowScores(try backbone.weight(attention.value + ".weight", [kvHeads * h, d]))
+            let output = columnScores(try backbone.weight(attention.output + ".weight", [d, width]))
             let groupSize = attention.headCount / kvHeads
             func perHead(_ own: [Int64], _ grouped: [Int64]) -> [[Int]] {
                 (0..<kvHeads).map { head in
@@ -61,16 +59,16 @@ public enum StructuralPruning {
             }
             var qk: [[Int]] = []
             if attention.positions != .rotary {
-                let query = rowScores(try backbone.parameter(attention.query + ".weight", [width, d]))
-                let key = rowScores(try backbone.parameter(attention.key + ".weight", [kvHeads * h, d]))
+                let query = rowScores(try backbone.weight(attention.query + ".weight", [width, d]))
+                let key = rowScores(try backbone.weight(attention.key + ".weight", [kvHeads * h, d]))
                 qk = perHead(key, query)
             }
             return BlockRanking.Attention(kind: attention.kind, qk: qk, vo: perHead(value, output))
         }
         let width = full.feedForward.width
-        var units = columnScores(try backbone.parameter(full.feedForward.output + ".weight", [d, width]))
+        var units = columnScores(try backbone.weight(full.feedForward.output + ".weight", [d, width]))
         for name in full.feedForward.inputs {
-            let rows = rowScores(try backbone.parameter(name + ".weight", [width, d]))
+            let rows = rowScores(try backbone.weight(name + ".weight", [width, d]))
             for unit in units.indices { units[unit] += rows[unit] }
         }
         return BlockRanking(attentions: attentions, feedForward: ranked(units))
@@ -106,12 +104,11 @@ public enum StructuralPruning {
         let d = full.hiddenSize
         var out: [(name: String, values: [Float])] = []
         func take(_ name: String, _ shape: [Int], rows: [Int]?, columns: [Int]) throws {
-            let tensor = try backbone.parameter(name, shape)
+            let weight =
+                shape.count > 1
+                ? try backbone.weight(name, shape) : .float32(try backbone.parameter(name, shape))
             var values: [Float] = []
-            for row in rows ?? [0] {
-                let start = tensor.pointer + row * tensor.columns
-                values += columns.map { start[$0] }
-            }
+            weight.forEachRow(rows ?? [0]) { row in values += columns.map { row[$0] } }
             out.append((name, values))
         }
         func norm(_ description: NormDescription) throws {
@@ -159,15 +156,22 @@ public enum StructuralPruning {
         scores.indices.sorted { (scores[$1], $0) < (scores[$0], $1) }
     }
 
-    private static func rowScores(_ weight: Tensor) -> [Int64] {
+    private static func rowScores(_ weight: Weight) -> [Int64] {
         var scores = [Int64](repeating: 0, count: weight.rows)
-        ck_importance_rows(&scores, weight.pointer, weight.rows, weight.columns)
+        scores.withUnsafeMutableBufferPointer { scores in
+            weight.forEachPanel { rows, panel in
+                guard let base = scores.baseAddress else { return }
+                ck_importance_rows(base + rows.lowerBound, panel, rows.count, weight.columns)
+            }
+        }
         return scores
     }
 
-    private static func columnScores(_ weight: Tensor) -> [Int64] {
+    private static func columnScores(_ weight: Weight) -> [Int64] {
         var scores = [Int64](repeating: 0, count: weight.columns)
-        ck_importance_columns(&scores, weight.pointer, weight.rows, weight.columns)
+        weight.forEachPanel { rows, panel in
+            ck_importance_columns(&scores, panel, rows.count, weight.columns)
+        }
         return scores
     }
 }

@@ -31,7 +31,7 @@ public final class TaskHead {
     private let hidden: Dense?
     private let classifier: Dense?
     /// The frozen tensors that cached training needs, by their checkpoint names.
-    public let frozenTensors: [(name: String, shape: [Int], tensor: Tensor)]
+    public let frozenTensors: [(name: String, shape: [Int], weight: Weight)]
 
     /// - Parameters: `model` gives final norm, head matrix and pooler, frozen but under full tuning; `frozen` what is
     ///   never trained; `trainable` the classifier.
@@ -74,7 +74,7 @@ public final class TaskHead {
                 description.output, from: pooling == .pair ? 2 * d : d, to: kind.outputCount,
                 hasBias: description.hasBias, trainable)
         }
-        frozenTensors = (source.recorded + fixed.recorded).filter { $0.tensor.node == nil }
+        frozenTensors = (source.recorded + fixed.recorded).filter { $0.weight.differentiable?.node == nil }
     }
 
     /// The rows of the last stack that reach the head.
@@ -160,7 +160,7 @@ public final class TaskHead {
 
 /// The head of a language model; its bias is no parameter in any family.
 private struct LanguageModel {
-    private let weight: Tensor
+    private let weight: Weight
     private let bias: Tensor?
     private let inputScale: Float
 
@@ -168,7 +168,7 @@ private struct LanguageModel {
         _ description: LanguageModelDescription, _ shape: [Int], _ source: any ParameterSource,
         frozen: any ParameterSource
     ) throws {
-        weight = try source.parameter(description.weight, shape)
+        weight = try source.weight(description.weight, shape)
         bias = try description.bias.map { try frozen.parameter($0, [1, shape[0]]) }
         inputScale = description.inputScale
     }
@@ -204,13 +204,19 @@ extension HeadKind {
 /// Passes on a source's tensors and remembers them.
 private final class RecordingSource: ParameterSource {
     private let base: any ParameterSource
-    private(set) var recorded: [(name: String, shape: [Int], tensor: Tensor)] = []
+    private(set) var recorded: [(name: String, shape: [Int], weight: Weight)] = []
 
     init(_ base: any ParameterSource) { self.base = base }
 
     func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         let tensor = try base.parameter(name, shape, sharingGroup: sharingGroup)
-        recorded.append((name, shape, tensor))
+        recorded.append((name, shape, .float32(tensor)))
         return tensor
+    }
+
+    func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        let weight = try base.weight(name, shape, sharingGroup: sharingGroup)
+        recorded.append((name, shape, weight))
+        return weight
     }
 }

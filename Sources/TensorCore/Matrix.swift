@@ -15,7 +15,7 @@ enum Matrix {
         beta: Float = 0
     ) {
         guard m > 0, n > 0 else { return }
-        let threads = Division(m * n * max(1, k), grain: grain).partCount
+        let threads = division(m: m, n: n, k: k).partCount
         let grid = Grid(m, n, partCount: threads)
         Division(threads, grain: 1).run { part, _ in
             let (rows, columns) = grid[part]
@@ -28,6 +28,16 @@ enum Matrix {
                 b + (transposeB ? j * ldb : j), blasint(max(1, ldb)), beta,
                 c + i * ldc + j, blasint(max(1, ldc)))
         }
+    }
+
+    /// A product in as many parts as it is worth threads.
+    static func division(m: Int, n: Int, k: Int) -> Division { Division(m * n * max(1, k), grain: grain) }
+
+    /// A part of some rows or columns. Parts begin where the kernels' tiles do, and at multiples of `step`, a power of two.
+    static func cut(_ size: Int, _ part: Int, of count: Int, step: Int = 1) -> Range<Int> {
+        let step = max(16, step)
+        func bound(_ part: Int) -> Int { part == count ? size : size * part / count / step * step }
+        return bound(part)..<bound(part + 1)
     }
 
     /// A result cut into blocks whose rows and columns together are fewest: each thread packs those of the factors.
@@ -45,13 +55,7 @@ enum Matrix {
         }
 
         subscript(part: Int) -> (rows: Range<Int>, columns: Range<Int>) {
-            (Self.cut(m, part / width, of: height), Self.cut(n, part % width, of: width))
-        }
-
-        /// Blocks begin where the kernels' tiles do.
-        private static func cut(_ size: Int, _ part: Int, of count: Int) -> Range<Int> {
-            func bound(_ part: Int) -> Int { part == count ? size : size * part / count / 16 * 16 }
-            return bound(part)..<bound(part + 1)
+            (Matrix.cut(m, part / width, of: height), Matrix.cut(n, part % width, of: width))
         }
     }
 }

@@ -47,7 +47,7 @@ struct ParallelAdaptersVerification {
 
     private func compareInitialization(_ comparisons: inout Comparisons) throws {
         let reduced: any ModelFamily = try model.family.reduced(by: technique.reductionFactor)
-        let embedding = try model.source.parameter(
+        let embedding = try model.source.weight(
             model.family.tokenEmbeddingName, [model.family.vocabularySize, model.family.hiddenSize])
         let residual = StructuralPruning.residualChannels(embedding, keeping: reduced.hiddenSize)
         let initial = try SideInitialization(

@@ -148,41 +148,10 @@ import Testing
     @Test("half-precision checkpoints are read exactly", arguments: ["F16", "BF16"], ["llama", "bart_cls"])
     func halfPrecisionCheckpoints(type: String, name: String) throws {
         let model = TinyModel.named(name)
-        let original = try SafetensorsFile(model.directory + "/checkpoint/model.safetensors")
-        // 16 bits of each number, and the same numbers in 32: both files hold the same model.
-        var header: [(String, JSONValue)] = []
-        var bytes: [UInt8] = []
-        var wide: [(name: String, shape: [Int], values: [Float])] = []
-        for name in original.entries.keys.sorted() {
-            let shape = original.entries[name]!.shape
-            let words = try original.floats(name).map {
-                type == "F16" ? Float16($0).bitPattern : UInt16($0.bitPattern >> 16)
-            }
-            wide.append(
-                (
-                    name, shape,
-                    words.map {
-                        type == "F16" ? Float(Float16(bitPattern: $0)) : Float(bitPattern: UInt32($0) << 16)
-                    }
-                ))
-            let start = bytes.count
-            for word in words { bytes += [UInt8(word & 0xFF), UInt8(word >> 8)] }
-            header.append(
-                (
-                    name,
-                    .dictionary([
-                        ("dtype", .string(type)), ("shape", .array(shape.map { JSONValue($0) })),
-                        ("data_offsets", .array([JSONValue(start), JSONValue(bytes.count)])),
-                    ])
-                ))
-        }
         func logits() throws -> [Float] { try result(model, source(model)) }
-        try copy(model)
-        try writeSafetensors(wide, to: scratch.path + "/model.safetensors")
+        try model.writeExpanded(type, to: scratch.path)
         let expected = try logits()
-        let text = Array(JSONValue.dictionary(header).text().utf8)
-        let size = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) }
-        try writeFileAtomically(size + text + bytes, to: scratch.path + "/model.safetensors")
+        try model.writeHalf(type, to: scratch.path)
         #expect(try logits() == expected)
         #expect(try result(model, model.source(ledger)) != expected, "the original has more digits")
     }

@@ -8,13 +8,13 @@ import Testing
         let ledger = Ledger()
         let table = Tensor([1, -3, 2, 3, 0, 0, 0, 0, -1, 0], rows: 2, columns: 5, ledger: ledger)
         // Sums of magnitudes: 1, 3, 2, 4, 0.
-        #expect(StructuralPruning.residualChannels(table, keeping: 2) == [1, 3])
-        #expect(StructuralPruning.residualChannels(table, keeping: 3) == [1, 2, 3])
+        #expect(StructuralPruning.residualChannels(.float32(table), keeping: 2) == [1, 3])
+        #expect(StructuralPruning.residualChannels(.float32(table), keeping: 3) == [1, 2, 3])
         let ties = Tensor([1, 1, 1, 1], rows: 1, columns: 4, ledger: ledger)
-        #expect(StructuralPruning.residualChannels(ties, keeping: 2) == [0, 1])
+        #expect(StructuralPruning.residualChannels(.float32(ties), keeping: 2) == [0, 1])
         // Below 2^-24 everything counts as nothing.
         let small = Tensor([0x1p-25, 0x1.8p-25, 0x1p-24], rows: 1, columns: 3, ledger: ledger)
-        #expect(StructuralPruning.residualChannels(small, keeping: 2) == [0, 2])
+        #expect(StructuralPruning.residualChannels(.float32(small), keeping: 2) == [0, 2])
     }
 
     @Test("the initial values of slices are those of the whole", arguments: TinyModel.all)
@@ -22,7 +22,7 @@ import Testing
         let ledger = Ledger()
         let (family, source) = (try model.family(), try model.source(ledger))
         let r = try family.reduced(by: model.reductionFactor).hiddenSize
-        let embedding = try source.parameter(
+        let embedding = try source.weight(
             family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
         let residual = StructuralPruning.residualChannels(embedding, keeping: r)
         func values(_ layers: Range<Int>) throws -> [String: [Float]] {

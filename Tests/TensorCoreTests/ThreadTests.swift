@@ -52,6 +52,14 @@ import Testing
         }
     }
 
+    @Test(
+        "products with a frozen matrix in half precision",
+        arguments: [(301, 130, 97), (33, 61, 1203), (1501, 64, 16), (97, 2000, 333)])
+    func frozenMatrixProducts(rows: Int, inputs: Int, outputs: Int) {
+        let weight = HalfMatrix(.bfloat16, outputs, inputs, seed: 2).weight(Ledger())
+        compare([random(rows, inputs, 1)]) { linear($0[0], weight: weight) }
+    }
+
     @Test("attention", arguments: [4, 18], [1, 6])
     func attentions(headSize: Int, keyValueHeads: Int) {
         let spans = [0..<130, 130..<131, 131..<290]

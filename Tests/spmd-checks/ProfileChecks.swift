@@ -10,6 +10,7 @@ import Training
 
 let profileChecks: [(name: String, run: RankCheck)] = [
     ("profile-bert", profileOfBert), ("profile-t5", profileOfT5),
+    ("profile-bfloat16", profileOfStoredMatrices),
     ("profile-within-memory", profileWithinMemory),
     ("host-descriptions", hostDescriptions),
 ]
@@ -160,6 +161,33 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
         profile.layers[5].savedBytesPerSample > logits
             && profile.layers[5].savedBytesPerSample < 1.2 * logits,
         "saved bytes of the head: \(profile.layers[5].savedBytesPerSample)")
+}
+
+/// Frozen matrices are counted as they are stored, and computed with; what is trained is float32.
+@Sendable private func profileOfStoredMatrices(_ world: borrowing Communicator) throws {
+    let (family, model) = (
+        try smallBert(),
+        StageModel.Configuration(
+            technique: ParallelAdapters(reductionFactor: 4), head: .classification(2), pooling: .mean)
+    )
+    func profile(_ formats: StoredFormats) throws -> Profile {
+        try Profiler(family: family, model: model, formats: formats).run(
+            world: world, sourceLengths: lengths, targetLengths: [], miniBatchSize: 8, memoryBudget: nil)
+    }
+    let matrices = try DeclaringSource(wholeModel: family, model).matrices
+    let stored = try profile(
+        StoredFormats(Dictionary(uniqueKeysWithValues: matrices.map { ($0, .bfloat16) })))
+    try expectSound(stored, sizes: [1, 2, 4, 8], world)
+    let wide = try profile(.float32)
+    let d = 64
+    // Words, types and positions; four of attention and two of the feed-forward; the head has none.
+    let savings =
+        [2 * (500 + 2 + 40) * d] + [Int](repeating: 2 * (4 * d * d + 2 * d * 128), count: 3) + [0]
+    for ((a, b), saved) in zip(zip(stored.layers, wide.layers), savings) {
+        try expectEqual(b.parameterBytes - a.parameterBytes, saved, "bytes that \(a.name) takes less")
+        try expectEqual(a.trainableBytes, b.trainableBytes, "trainable bytes of \(a.name)")
+        try expectEqual(a.savedBytesPerSample, b.savedBytesPerSample, "saved bytes of \(a.name)")
+    }
 }
 
 /// The largest micro-batches are left out, on every rank, where one rank's budget would not hold them.

@@ -20,7 +20,7 @@ public struct FullTuning: TuningTechnique {
         Source(trainable: trainable, embeddingName: family.tokenEmbeddingName)
     }
 
-    private struct Source: ParameterSource {
+    private struct Source: Float32Source {
         let trainable: any ParameterSource
         let embeddingName: String
 

@@ -141,8 +141,8 @@ public final class SideNetwork {
     }
 }
 
-/// A source under a prefix.
-struct PrefixedSource: ParameterSource {
+/// A source of trained tensors under a prefix.
+struct PrefixedSource: Float32Source {
     private let base: any ParameterSource
     private let prefix: String
 

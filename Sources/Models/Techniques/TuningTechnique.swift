@@ -124,6 +124,10 @@ struct InstallingSource: ParameterSource {
         try parameters.parameter(name, shape, sharingGroup: sharingGroup)
     }
 
+    func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        try parameters.weight(name, shape, sharingGroup: sharingGroup)
+    }
+
     func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (any Branch)? {
         try beside(name, inputSize, outputSize)
     }

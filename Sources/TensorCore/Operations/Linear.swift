@@ -4,40 +4,40 @@ import CKernels
 ///
 /// - Shapes: x [n, in] (rows may be strided), weight [out, in], bias [1, out]; result [n, out].
 /// - Saved for backward: x when the weight is trained, the weight when x wants a gradient.
-public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
+package func linear(_ x: Tensor, weight: Weight, bias: Tensor? = nil) -> Tensor {
     precondition(
-        x.columns == weight.columns && weight.isContiguous, "linear: [n, \(x.columns)] by \(weight.columns)")
+        x.columns == weight.columns && weight.differentiable?.isContiguous ?? true,
+        "linear: [n, \(x.columns)] by \(weight.columns)")
     let y = Tensor(rows: x.rows, columns: weight.rows, ledger: x.ledger)
-    Matrix.multiply(
-        y.pointer, y.columns, x.pointer, x.rowStride, weight.pointer, weight.columns, transposeB: true,
-        m: x.rows,
-        n: weight.rows, k: x.columns)
+    weight.multiply(x, into: y)
     if let bias {
         inParallel(rows: y.rows, columns: y.columns) { rows in
             ck_add_bias(y.pointer + rows.lowerBound * y.columns, bias.pointer, rows.count, y.columns)
         }
     }
-    return recorded(y, inputs: [x, weight, bias]) {
+    return recorded(y, inputs: [x, weight.differentiable, bias]) {
         LinearPullback(
-            x: weight.node == nil ? nil : x.detached, weight: x.node == nil ? nil : weight.detached,
-            inputSize: x.columns)
+            x: weight.differentiable?.node == nil ? nil : x.detached,
+            weight: x.node == nil ? nil : weight.detached, inputSize: x.columns)
     }
+}
+
+/// The same with a matrix of float32, which may be trained.
+public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
+    linear(x, weight: .float32(weight), bias: bias)
 }
 
 private struct LinearPullback: Pullback {
     let x: Tensor?
-    let weight: Tensor?
+    let weight: Weight?
     let inputSize: Int
 
-    var saved: [Tensor] { [x, weight].compactMap { $0 } }
+    var saved: [Tensor] { [x, weight?.differentiable].compactMap { $0 } }
 
     func callAsFunction(_ dy: Tensor, _ inputs: [Node?]) {
         if let node = inputs[0], let weight {
             let (dx, beta) = node.destination(rows: dy.rows, columns: inputSize, ledger: dy.ledger)
-            Matrix.multiply(
-                dx.pointer, inputSize, dy.pointer, dy.columns, weight.pointer, inputSize, m: dy.rows,
-                n: inputSize,
-                k: dy.columns, beta: beta)
+            weight.multiply(gradient: dy, into: dx, beta: beta)
         }
         if let node = inputs[1], let x {
             let (dw, beta) = node.destination(rows: dy.columns, columns: inputSize, ledger: dy.ledger)

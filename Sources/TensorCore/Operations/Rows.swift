@@ -5,22 +5,29 @@ import CKernels
 /// - Parameter paddingID: the row of the first table that gets no gradient from here (PyTorch's `padding_idx`).
 /// - Shapes: each table [vocabulary, d], each ids [n]; result [n, d].
 /// - Saved for backward: nothing but the ids.
-public func embedding(_ tables: [(table: Tensor, ids: [Int32])], paddingID: Int32? = nil) -> Tensor {
+package func embedding(_ tables: [(table: Weight, ids: [Int32])], paddingID: Int32? = nil) -> Tensor {
     let first = tables[0]
     let y = Tensor(rows: first.ids.count, columns: first.table.columns, ledger: first.table.ledger)
     for (j, (table, ids)) in tables.enumerated() {
         precondition(ids.count == y.rows && table.columns == y.columns)
-        for (i, id) in ids.enumerated() {
+        for id in ids {
             precondition(id >= 0 && id < table.rows, "embedding: id \(id) of a table of \(table.rows) rows")
-            let out = y.pointer + i * y.columns
-            let row = table.pointer + Int(id) * table.rowStride
+        }
+        var out = y.pointer
+        table.forEachRow(ids.lazy.map { Int($0) }) { row in
             if j == 0 { out.update(from: row, count: y.columns) } else { ck_axpy(out, 1, row, y.columns) }
+            out += y.columns
         }
     }
-    return recorded(y, inputs: tables.map { $0.table }) {
+    return recorded(y, inputs: tables.map { $0.table.differentiable }) {
         EmbeddingPullback(
             ids: tables.map { $0.ids }, tableRows: tables.map { $0.table.rows }, paddingID: paddingID)
     }
+}
+
+/// The same from tables of float32, which may be trained.
+public func embedding(_ tables: [(table: Tensor, ids: [Int32])], paddingID: Int32? = nil) -> Tensor {
+    embedding(tables.map { (Weight.float32($0.table), $0.ids) }, paddingID: paddingID)
 }
 
 private struct EmbeddingPullback: Pullback {

@@ -53,11 +53,12 @@ enum EvaluationPlan {
     /// Fills stage after stage with layers up to a share of the budget that leaves room for activations.
     private static func stages(_ model: TunedModel, budget: Int) throws -> [Range<Int>] {
         let family = model.family
+        let formats = try model.files.formats(model.configuration)
         let bytes = try family.plannerLayers.map { layer in
-            let (trainable, frozen) = try StageModel.inventory(
-                family, model.configuration, steps: layer.steps)
-            // A bucket has values and gradients.
-            return 4 * (frozen.reduce(0) { $0 + $1.count } + 2 * trainable.reduce(0) { $0 + $1.count })
+            let (all, trainable) = try StageModel.parameterBytes(
+                family, model.configuration, steps: layer.steps, formats)
+            // A bucket has gradients as well.
+            return all + trainable
         }
         let room = budget / 4 * 3
         var ranges: [Range<Int>] = []

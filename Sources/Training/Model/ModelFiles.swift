@@ -56,16 +56,26 @@ package final class ModelFiles {
     /// later. Nothing is read.
     func check(_ configuration: StageModel.Configuration) throws {
         let steps = family.steps(of: 0..<family.plannerLayers.count)
-        let declaring = DeclaringSource()
-        _ = try BackboneSlice(family, steps: steps, source: declaring)
-        _ = try TaskHead(
-            family, configuration.head, pooling: configuration.pooling, model: declaring, frozen: declaring,
-            trainable: DeclaringSource())
+        let declaring = try DeclaringSource(wholeModel: family, configuration)
         try configuration.technique.check(family)
         try configuration.technique.check(configuration.head, configuration.pooling)
         _ = try StageModel.declarations(family, configuration, steps: steps)
         guard let source = try frozenSource(Ledger()) as? CheckpointSource else { return }
         for declaration in declaring.declarations { try source.check(declaration.name, declaration.shape) }
+    }
+
+    /// How the frozen matrices are stored. Nothing is read but the headers.
+    func formats(_ configuration: StageModel.Configuration) throws -> StoredFormats {
+        guard cached == nil, specification.initialization == .checkpoint else { return .float32 }
+        return try StoredFormats(openCheckpoint(), family, configuration)
+    }
+
+    /// The checkpoint, mapped again if it was released.
+    private func openCheckpoint() throws -> Checkpoint {
+        if let checkpoint { return checkpoint }
+        let opened = try Checkpoint(specification.path)
+        checkpoint = opened
+        return opened
     }
 
     /// The backbone's tensors: a view of the mapped checkpoint, or drawn from the seed.
@@ -74,8 +84,7 @@ package final class ModelFiles {
         switch specification.initialization {
         case .random: return RandomSource(seed: UInt64(specification.seed), ledger: ledger)
         case .checkpoint:
-            if checkpoint == nil { checkpoint = try Checkpoint(specification.path) }
-            return CheckpointSource(checkpoint!, family: family, ledger: ledger)
+            return CheckpointSource(try openCheckpoint(), family: family, ledger: ledger)
         }
     }
 
@@ -116,9 +125,11 @@ struct CopyingSource: ParameterSource {
     }
 
     func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
-        let tensor = try base.parameter(name, shape, sharingGroup: sharingGroup)
-        let copy = Tensor(rows: tensor.rows, columns: tensor.columns, category: .weights, ledger: ledger)
-        copy.pointer.update(from: tensor.pointer, count: tensor.count)
-        return copy
+        try Weight.float32(base.parameter(name, shape, sharingGroup: sharingGroup)).copy(ledger: ledger)
+            .tensor
+    }
+
+    func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+        try base.weight(name, shape, sharingGroup: sharingGroup).copy(ledger: ledger)
     }
 }

@@ -30,7 +30,7 @@ struct ParameterStart {
             return
         }
         let bytes = try world.fromRoot {
-            let embedding = try model.files.frozenSource(Ledger()).parameter(
+            let embedding = try model.files.frozenSource(Ledger()).weight(
                 family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
             let channels = StructuralPruning.residualChannels(
                 embedding, keeping: try technique.sideDescription(family).hiddenSize)
@@ -76,7 +76,7 @@ struct ParameterStart {
             return []
         }
         let (family, stored) = (model.family, try model.files.frozenSource(Ledger()))
-        let embedding = try stored.parameter(
+        let embedding = try stored.weight(
             family.tokenEmbeddingName, [family.vocabularySize, family.hiddenSize])
         let pruned = try SideInitialization(
             family, technique, steps: steps, residual: residual, backbone: stored)

@@ -20,10 +20,6 @@ final class LayerProbe {
         var transientBytes: Int
     }
 
-    /// Bytes of all parameters in their true shapes.
-    let parameterBytes: Int
-    let trainableBytes: Int
-
     private let family: any ModelFamily
     private let layer: PlannerLayer
     /// Whether anything before the layer is trained, so that its input gets a gradient.
@@ -40,12 +36,13 @@ final class LayerProbe {
     private(set) var processorSeconds = 0.0
 
     /// - Parameters:
+    ///   - formats: how the model's frozen matrices are stored: measured are matrices that are stored so.
     ///   - dropout: the probability in the side network; 0 for none.
     ///   - isThreaded: whether more threads compute than the calling one, whose clock then says nothing.
     /// - Throws: when the side network cannot be built for the family.
     init(
         _ layer: PlannerLayer, _ family: any ModelFamily, _ configuration: StageModel.Configuration,
-        dropout: Double, seed: UInt64, isThreaded: Bool
+        _ formats: StoredFormats, dropout: Double, seed: UInt64, isThreaded: Bool
     ) throws {
         ledger.activity = "profiling of \(layer.name)"
         ledger.endJobWhenRefused()
@@ -59,12 +56,10 @@ final class LayerProbe {
         // Where the same table is the head's matrix, its product takes every row.
         source = try TiledSource(
             seed: seed, shortened: layer.steps.contains(.head) ? nil : family.tokenEmbeddingName,
-            ledger: ledger)
+            formats, ledger: ledger)
         model = try StageModel(
             family, configuration, steps: layer.steps, frozen: source, withBackbone: true, ledger: ledger)
         source.fill(model.parameters.values)
-        trainableBytes = model.parameters.count * MemoryLayout<Float>.stride
-        parameterBytes = source.parameterCount * MemoryLayout<Float>.stride + trainableBytes
     }
 
     /// Whether a technique trains anything before a layer.

@@ -15,16 +15,20 @@ import TensorCore
 package struct Profiler: Sendable {
     private let family: any ModelFamily
     private let model: StageModel.Configuration
+    private let formats: StoredFormats
     private let dropout: Double
     private let seed: UInt64
 
     /// - Parameters:
+    ///   - formats: how the model's frozen matrices are stored.
     ///   - dropout: the probability in the side network during training; 0 for none.
     package init(
-        family: any ModelFamily, model: StageModel.Configuration, dropout: Double = 0, seed: UInt64 = 0
+        family: any ModelFamily, model: StageModel.Configuration, formats: StoredFormats = .float32,
+        dropout: Double = 0, seed: UInt64 = 0
     ) {
         self.family = family
         self.model = model
+        self.formats = formats
         self.dropout = dropout
         self.seed = seed
     }
@@ -101,23 +105,25 @@ package struct Profiler: Sendable {
 
     /// Layers that cost the same. They are of one kind and have the same number of steps (a decoder's first block also looks
     /// its tokens up). Either all of them propagate gradients to their input or none does (a first block behind a frozen
-    /// embedding does not).
+    /// embedding does not), and their matrices are stored alike.
     private struct LayerKind: Hashable {
         let kind: PlannerLayer.Kind
         let stepCount: Int
         let isBehindTrained: Bool
+        let formats: [WeightFormat]
     }
 
     private func kind(_ layer: PlannerLayer) throws -> LayerKind {
         LayerKind(
             kind: layer.kind, stepCount: layer.steps.count,
-            isBehindTrained: try LayerProbe.isBehindTrained(layer, family, model))
+            isBehindTrained: try LayerProbe.isBehindTrained(layer, family, model),
+            formats: try StageModel.inventory(family, model, steps: layer.steps).frozen.map {
+                formats.format(of: $0.name)
+            })
     }
 
     /// A kind of layer on this rank, with one pass for each size that fitted.
     private struct MeasuredLayer {
-        let parameterBytes: Int
-        let trainableBytes: Int
         var passes: [LayerProbe.Pass] = []
         var wallSeconds = 0.0
         var processorSeconds = 0.0
@@ -138,9 +144,9 @@ package struct Profiler: Sendable {
     ) throws -> MeasuredLayer {
         let probe = try world.agree {
             try LayerProbe(
-                layer, family, model, dropout: dropout, seed: seed, isThreaded: threadCount > 1)
+                layer, family, model, formats, dropout: dropout, seed: seed, isThreaded: threadCount > 1)
         }
-        var result = MeasuredLayer(parameterBytes: probe.parameterBytes, trainableBytes: probe.trainableBytes)
+        var result = MeasuredLayer()
         for (index, size) in sizes.enumerated() {
             // Bytes grow in proportion to the samples; that weights do not makes this an upper bound.
             let expected = index == 0 ? 0 : probe.peakBytes * size / sizes[index - 1]
@@ -165,9 +171,10 @@ package struct Profiler: Sendable {
             let boundary =
                 index + 1 < layers.count
                 ? try BoundaryDescription(before: index + 1, family, model) : nil
+            let parameterBytes = try StageModel.parameterBytes(family, model, steps: layer.steps, formats)
             return LayerProfile(
-                name: layer.name, kind: layer.kind.profiled, parameterBytes: layerMeasured.parameterBytes,
-                trainableBytes: layerMeasured.trainableBytes,
+                name: layer.name, kind: layer.kind.profiled, parameterBytes: parameterBytes.all,
+                trainableBytes: parameterBytes.trainable,
                 forwardBytesPerToken: Self.bytesPerToken(boundary?.forward ?? [], family),
                 backwardBytesPerToken: Self.bytesPerToken(boundary?.backward ?? [], family),
                 savedBytesPerSample: Double(layerMeasured.passes[last].savedBytes) / samples,
@@ -179,17 +186,16 @@ package struct Profiler: Sendable {
 
     /// The parameters of each layer that another layer holds as well.
     private func sharedParameters() throws -> [[LayerProfile.SharedParameter]] {
-        let inventories = try family.plannerLayers.map { layer in
+        let inventories = try family.plannerLayers.map { layer -> [LayerProfile.SharedParameter] in
             let (trainable, frozen) = try StageModel.inventory(family, model, steps: layer.steps)
-            func parameters(_ declarations: [ParameterBucket.Declaration], _ isTrainable: Bool)
-                -> [LayerProfile.SharedParameter]
-            {
-                declarations.map {
-                    .init(
-                        name: $0.name, bytes: $0.count * MemoryLayout<Float>.stride, isTrainable: isTrainable)
-                }
+            return trainable.map {
+                LayerProfile.SharedParameter(
+                    name: $0.name, bytes: WeightFormat.float32.bytes($0.count), isTrainable: true)
             }
-            return parameters(trainable, true) + parameters(frozen, false)
+                + frozen.map {
+                    LayerProfile.SharedParameter(
+                        name: $0.name, bytes: formats.bytes(of: $0), isTrainable: false)
+                }
         }
         var holders: [String: Int] = [:]
         for parameter in inventories.joined() { holders[parameter.name, default: 0] += 1 }

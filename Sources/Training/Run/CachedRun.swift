@@ -244,7 +244,7 @@ final class CachedRun {
             return CachedTensors(
                 modelHash: model.files.fingerprint, residual: start.residual,
                 reductionFactor: technique.reductionFactor,
-                frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.tensor.values) },
+                frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.weight.values) },
                 sideInitial: named.filter { $0.name.hasPrefix(SideNetwork.prefix) },
                 rankings: try start.rankings(model.allSteps),
                 classifier: try named.filter {

@@ -58,6 +58,7 @@ package enum PlanChooser {
         let lengths = try Lengths(session)
         return try Profiler(
             family: session.model.family, model: session.model.configuration,
+            formats: session.model.files.formats(session.model.configuration),
             dropout: session.experiment.training.dropout ?? session.model.family.dropout
         ).run(
             world: session.context.world, sourceLengths: lengths.sources, targetLengths: lengths.targets,

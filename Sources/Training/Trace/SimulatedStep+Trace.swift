@@ -1,4 +1,5 @@
 import Plans
+import Reporting
 import Simulation
 
 extension SimulatedStep {
