@@ -103,17 +103,26 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Floor 7: a run, from the experiment to the adapter.
+        // Floor 7: what the planner needs to know, measured on every rank.
+        .target(
+            name: "Profiling",
+            dependencies: [
+                "ActivationCache", "Stages", "Cluster", "Models", "Plans", "TensorCore", "MPI", "Support",
+            ],
+            swiftSettings: strict),
+
+        // Floor 8: a run, from the experiment to the adapter.
         .target(
             name: "Training",
             dependencies: [
-                "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration", "Models", "Planning",
+                "Profiling", "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration", "Models",
+                "Planning",
                 "Plans", "TextData", "Tokenizers", "ChatTemplates", "TensorCore", "MPI", "HDF5", "Reporting",
                 "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 8: commands, the terminal, exit statuses.
+        // Floor 9: commands, the terminal, exit statuses.
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
@@ -147,7 +156,8 @@ let package = Package(
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "RankChecks", "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "Models",
+                "RankChecks", "Training", "Profiling", "ActivationCache", "Stages", "Cluster",
+                "Configuration", "Models",
                 "Planning", "Plans", "TensorCore", "MPI", "Support",
             ],
             path: "Tests/spmd-checks",
@@ -206,7 +216,7 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
+                "Training", "Profiling", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
                 "Verification", "Simulation", "Models", "Planning", "Plans", "TextData", "Tokenizers",
                 "TensorCore", "HDF5",
                 "Reporting", "Support", "Launching", "pac-mpi", "spmd-checks",

@@ -1,4 +1,5 @@
 import Plans
+import Profiling
 import Stages
 import Support
 import Testing

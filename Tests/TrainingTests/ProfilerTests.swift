@@ -1,5 +1,6 @@
 import Cluster
 import Plans
+import Profiling
 import Support
 import Testing
 import Training

@@ -43,8 +43,10 @@ package final class AdapterRunner {
         guard let validation = session.data.validation else {
             throw Failure.configuration("task.validation: expected a file to evaluate on, found null").shared
         }
-        let predictions = try pipeline.predict(
-            validation, writes: session.data.validatesByWriting, filling: nil, maximumLength: maximumLength)
+        let predictions =
+            session.data.validatesByWriting
+            ? try pipeline.write(validation, Generator.Request(maximumLength: maximumLength))
+            : try pipeline.predict(validation)
         var result: (metrics: Metrics, samples: Int)?
         try session.context.world.agree {
             guard let predictions, let task = session.data.task else { return }
@@ -77,9 +79,12 @@ package final class AdapterRunner {
                 pooling: session.model.configuration.pooling)
         }
         guard
-            let predictions = try pipeline.predict(
-                samples, writes: writesText, decoding: decoding, filling: nil,
-                maximumLength: maximumLength, onToken: onText.map(stream))
+            let predictions = writesText
+                ? try pipeline.write(
+                    samples,
+                    Generator.Request(
+                        decoding: decoding, maximumLength: maximumLength, onToken: onText.map(stream)))
+                : try pipeline.predict(samples)
         else { return [] }
         return try rows.enumerated().map { index, row in
             guard predictions.rows[index]?.allSatisfy(\.isFinite) != false else {

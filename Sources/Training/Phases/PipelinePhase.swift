@@ -149,38 +149,44 @@ final class PipelinePhase {
         try context.world.agree { try filling?.finish() }
     }
 
-    /// Predicts every sample of a data set. Collective over the world.
+    /// Predicts every sample of a data set: logits or, of a language model, losses. Collective over the world.
     ///
-    /// - Parameters: `writes` asks for texts; otherwise for logits, or of a language model for losses; `decoding` says how
-    ///   texts are written, and `onToken` sees them grow on rank 0; `filling` keeps the activations that pass by, unless
-    ///   texts are generated; `maximumLength` bounds a generated text.
+    /// - Parameter filling: keeps the activations that pass by.
     /// - Returns: on rank 0 all predictions; nil elsewhere.
-    func predict(
-        _ data: SplitSamples, writes: Bool, decoding: Decoding = .greedy, filling: CacheFilling?,
-        maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
-    ) throws -> Predictions? {
-        let builder = data.builder
+    func predict(_ data: SplitSamples, filling: CacheFilling? = nil) throws -> Predictions? {
         var predictions = Predictions()
-        let generator =
-            writes
-            ? Generator(
-                family, plan: plan, model: model, exchange: exchange, on: context, decoding: decoding,
-                maximumLength: maximumLength, onToken: onToken)
-            : nil
-        for start in stride(from: 0, to: data.count, by: miniBatchSize) {
-            let samples = Array(start..<min(start + miniBatchSize, data.count))
-            if let generator {
-                try generator.generate(samples, builder: builder, into: &predictions)
-            } else {
-                try moving(filling) {
-                    try runtime?.evaluate(samples: samples, builder: builder, recorder: filling?.recorder) {
-                        predictions.add($0, $1, model!)
-                    }
+        for samples in miniBatches(of: data) {
+            try moving(filling) {
+                try runtime?.evaluate(
+                    samples: samples, builder: data.builder, recorder: filling?.recorder
+                ) {
+                    predictions.add($0, $1, model!)
                 }
-                try filling?.didPass(samples)
             }
+            try filling?.didPass(samples)
         }
         try context.world.agree { try filling?.finish() }
         return try predictions.gathered(context.world)
+    }
+
+    /// Writes a text for every sample of a data set. Collective over the world.
+    ///
+    /// - Returns: on rank 0 all texts; nil elsewhere.
+    func write(_ data: SplitSamples, _ request: Generator.Request) throws -> Predictions? {
+        let generator = Generator(family, plan, model: model, exchange: exchange, on: context)
+        var predictions = Predictions()
+        for samples in miniBatches(of: data) {
+            let texts = try generator.texts(for: samples, from: data.builder, request)
+            for (sample, text) in zip(samples, texts) { predictions.texts[sample] = text }
+        }
+        // Every rank knows all texts: rank 0 speaks for all.
+        return context.rank == 0 ? predictions : nil
+    }
+
+    /// The samples in file order, as many at a time as a mini-batch has.
+    private func miniBatches(of data: SplitSamples) -> [[Int]] {
+        stride(from: 0, to: data.count, by: miniBatchSize).map {
+            Array($0..<min($0 + miniBatchSize, data.count))
+        }
     }
 }

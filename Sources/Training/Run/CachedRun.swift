@@ -367,9 +367,8 @@ final class CachedRun {
     ) throws -> Predictions? {
         if let model = pipeline.model { ParameterGathering.scatter(from: complete, into: model) }
         return try withBackbone(pipeline) {
-            try pipeline.predict(
-                validation, writes: run.session.data.validatesByWriting, filling: nil,
-                maximumLength: run.session.generationLength)
+            run.session.data.validatesByWriting
+                ? try pipeline.write(validation, run.session.generation) : try pipeline.predict(validation)
         }
     }
 }

@@ -41,9 +41,9 @@ struct EpochRunner {
         try run.reporter.epoch(
             epoch, phase: .pipeline, loss: state.epochLoss.mean, try context.elapsed(since: start))
         return try evaluate(epoch) { validation in
-            try pipeline.predict(
-                validation, writes: data.validatesByWriting, filling: cache?.filling(.validation),
-                maximumLength: run.session.generationLength)
+            data.validatesByWriting
+                ? try pipeline.write(validation, run.session.generation)
+                : try pipeline.predict(validation, filling: cache?.filling(.validation))
         }
     }
 
@@ -92,7 +92,8 @@ struct EpochRunner {
     ///
     /// - Parameter predicting: is asked for the predictions; nil on ranks other than 0, or where there are none to measure.
     /// - Returns: the metrics, on rank 0.
-    private func evaluate(_ epoch: Int, _ predicting: (SplitSamples) throws -> Predictions?) throws -> Metrics?
+    private func evaluate(_ epoch: Int, _ predicting: (SplitSamples) throws -> Predictions?) throws
+        -> Metrics?
     {
         guard let validation = data.validation else { return nil }
         let start = MonotonicClock.seconds

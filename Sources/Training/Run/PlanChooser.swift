@@ -3,6 +3,7 @@ import MPI
 import Models
 import Planning
 import Plans
+import Profiling
 import Support
 import TensorCore
 import TextData

@@ -81,6 +81,9 @@ final class RunSaver {
 }
 
 extension Session {
+    /// How a validation writes its texts.
+    var generation: Generator.Request { Generator.Request(maximumLength: generationLength) }
+
     /// Room for a text somewhat longer than any that was trained on.
     var generationLength: Int { data.generationLength(limit: experiment.task.maximumSequenceLength) }
 }

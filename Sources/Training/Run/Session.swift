@@ -108,7 +108,7 @@ package final class Session {
         guard let budget = experiment.device.memoryBudget else { return nil }
         try context.world.agree { try budget.check(hosts, key: "device.memory_budget_bytes") }
         guard let bytes = budget.bytes(onHost: host) else { return nil }
-        context.ledger.enforce(budget: bytes) { LoneFailure.end(.run($0.message)) }
+        context.ledger.endJobBeyond(budget: bytes)
         return bytes
     }
 

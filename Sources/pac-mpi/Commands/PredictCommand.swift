@@ -1,6 +1,7 @@
 import ArgumentParser
 import MPI
 import Reporting
+import Stages
 import Support
 import Training
 

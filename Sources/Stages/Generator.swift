@@ -1,8 +1,6 @@
 import MPI
 import Models
-import Planning
 import Plans
-import Stages
 import Support
 import TensorCore
 
@@ -10,66 +8,70 @@ import TensorCore
 ///
 /// The first pass takes what there is to read: an encoder's input, or a prompt. Then one token a step passes through the
 /// decoder's stages, and every rank learns which tokens the last stage chose.
-struct Generator {
+package struct Generator {
     private let context: RankContext
     private let plan: Plan
     private let placement: Placement?
     private let model: StageModel?
     private let exchange: BoundaryExchange?
-    private let decoding: Decoding
-    private let maximumLength: Int
     private let tokens: GenerationTokens
     private let maximumPositions: Int
-    /// Sees on rank 0 every token as it is written: the sample and all of its tokens so far.
-    private let onToken: ((Int, [Int32]) -> Void)?
 
-    /// - Parameters: `model` and `exchange` are this rank's stage, nil when the plan leaves it out; `maximumLength` bounds
-    ///   a text in tokens where `decoding` does not.
-    init(
-        _ family: any ModelFamily, plan: Plan, model: StageModel?, exchange: BoundaryExchange?,
-        on context: RankContext,
-        decoding: Decoding = .greedy, maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
+    /// What a caller asks of the texts.
+    package struct Request {
+        /// How the next token is chosen.
+        package var decoding: Decoding
+        /// Bounds a text in tokens where `decoding` does not.
+        package var maximumLength: Int
+        /// Sees on rank 0 every token as it is written: the sample and all of its tokens so far.
+        package var onToken: ((Int, [Int32]) -> Void)?
+
+        package init(
+            decoding: Decoding = .greedy, maximumLength: Int, onToken: ((Int, [Int32]) -> Void)? = nil
+        ) {
+            self.decoding = decoding
+            self.maximumLength = decoding.maximumTokens ?? maximumLength
+            self.onToken = onToken
+        }
+    }
+
+    /// - Parameters: `model` and `exchange` are this rank's stage, nil when the plan leaves it out.
+    package init(
+        _ family: any ModelFamily, _ plan: Plan, model: StageModel?, exchange: BoundaryExchange?,
+        on context: RankContext
     ) {
         self.context = context
         self.plan = plan
         placement = Placement(plan, rank: context.rank)
         self.model = model
         self.exchange = exchange
-        self.decoding = decoding
-        self.maximumLength = decoding.maximumTokens ?? maximumLength
         tokens = family.generationTokens!
         maximumPositions = family.maximumPositions ?? Int.max
-        self.onToken = onToken
     }
 
     /// Whether a decoder continues its input, without an encoder.
     private var continues: Bool { tokens.start == nil }
 
-    /// Texts for the samples of a mini-batch, on every rank. Collective over the world.
-    func generate(_ samples: [Int], builder: BatchBuilder, into predictions: inout Predictions) throws {
+    /// Texts for the samples of a mini-batch, in their order, on every rank. Collective over the world.
+    package func texts(
+        for samples: [Int], from builder: BatchBuilder, _ request: Request
+    ) throws -> [[Int32]] {
         try context.ledger.withoutRecording {
-            for microBatch in 0..<plan.microBatchCount {
+            try (0..<plan.microBatchCount).flatMap { microBatch -> [[Int32]] in
                 let start = min(microBatch * plan.microBatchSize, samples.count)
                 let slots = start..<min(start + plan.microBatchSize, samples.count)
-                guard !slots.isEmpty else { continue }
-                let texts = try generate(microBatch, slots, samples, builder)
-                // One rank speaks for all: they know the same.
-                if context.rank == 0 {
-                    for (slot, text) in zip(slots, texts) {
-                        predictions.texts[samples[slot]] = text
-                    }
-                }
+                return slots.isEmpty ? [] : try generate(microBatch, slots, samples, builder, request)
             }
         }
     }
 
     private func generate(
-        _ microBatch: Int, _ slots: Range<Int>, _ samples: [Int], _ builder: BatchBuilder
+        _ microBatch: Int, _ slots: Range<Int>, _ samples: [Int], _ builder: BatchBuilder, _ request: Request
     ) throws -> [[Int32]] {
         let prompts = samples[slots].map { continues ? builder.inputCount($0) : 0 }
         // A table of learned positions has no row for a longer text, and others were trained for none.
         let limit = maximumPositions
-        let length = max(1, min(maximumLength, limit - prompts.max()!))
+        let length = max(1, min(request.maximumLength, limit - prompts.max()!))
         let caches = StageCaches(capacity: length + prompts.max()!)
         let own = placement?.slots(microBatch: microBatch, sampleCount: samples.count) ?? 0..<0
         let ownSamples = own.map { samples[$0] }
@@ -89,14 +91,14 @@ struct Generator {
                     isBeginning: step == 0, &first)
                 if placement.isLastStage, let state, !own.isEmpty {
                     let last = batch.spans(.decoder).map { $0.upperBound - 1 }
-                    chosen = decoding.next(
+                    chosen = request.decoding.next(
                         model.logits(state, batch, selection: .rows(last)), samples: ownSamples,
                         position: step)
                     if step == 0, let forced = tokens.forcedFirst { chosen = chosen.map { _ in forced } }
                 }
             }
             try append(chosen, microBatch, slots, samples, &texts)
-            if context.rank == 0, let onToken {
+            if context.rank == 0, let onToken = request.onToken {
                 for (slot, text) in zip(slots, texts) { onToken(samples[slot], ended(text)) }
             }
             if texts.allSatisfy({ $0.contains(where: tokens.ends.contains) }) { break }
