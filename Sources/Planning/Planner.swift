@@ -34,14 +34,16 @@ public struct Planner: Sendable {
     public let freedom: Freedom
     public let costs: StageCosts
 
-    /// - Parameter freedom: of the exact planner; the paper's has none.
+    /// - Parameters:
+    ///   - schedule: what fits and what a plan takes follow it; the exact planner's search ranks plans by the time of 1F1B.
+    ///   - freedom: of the exact planner; the paper's has none.
     public init(
         kind: PlannerKind = .exact, profile: Profile, memory: MemoryModel = MemoryModel(),
-        freedom: Freedom = .all
+        schedule: PipelineSchedule = .oneForwardOneBackward, freedom: Freedom = .all
     ) {
         self.kind = kind
         self.freedom = kind == .paper ? .givenOrder : freedom
-        costs = StageCosts(profile: profile, memory: memory)
+        costs = StageCosts(profile: profile, memory: memory, schedule: schedule)
     }
 
     /// Finds the plan, with its prediction.
@@ -84,7 +86,9 @@ public struct Planner: Sendable {
     public func prediction(of plan: Plan) -> Prediction {
         let stages = costs.predictions(of: plan)
         return Prediction(
-            planner: kind, stepSeconds: kind.stepSeconds(stages, microBatchCount: plan.microBatchCount),
+            planner: kind,
+            stepSeconds: kind.stepSeconds(
+                stages, microBatchCount: plan.microBatchCount, schedule: costs.schedule),
             stages: stages, considered: [])
     }
 
@@ -121,7 +125,7 @@ public struct Planner: Sendable {
             let recursion = PartitionRecursion(
                 layerCount: layerCount, deviceCount: request.ranks.count,
                 partCount: stageCounts.upperBound, groupSizes: table.groupSizes,
-                cost: { table.microBatchSeconds($0, $1, inFlightCount: min(count, $2)) },
+                cost: { table.microBatchSeconds($0, $1, inFlightCount: inFlightCount($2, count)) },
                 link: { kind == .exact ? table.linkSeconds(before: $0, $1, $2) : 0 })
             for stageCount in stageCounts {
                 guard let division = recursion.best(partCount: stageCount) else { continue }
@@ -206,6 +210,10 @@ public struct Planner: Sendable {
         return best
     }
 
+    private func inFlightCount(_ stagesToEnd: Int, _ microBatchCount: Int) -> Int {
+        costs.schedule.inFlightCount(stagesToEnd: stagesToEnd, microBatchCount: microBatchCount)
+    }
+
     // MARK: - Outcomes
 
     private func priced(_ plan: Plan) -> Plan {
@@ -254,7 +262,7 @@ public struct Planner: Sendable {
         let recursion = PartitionRecursion(
             layerCount: layerCount, deviceCount: request.ranks.count, partCount: stageCount,
             groupSizes: table.groupSizes,
-            cost: { table.excessBytes($0, $1, inFlightCount: min(count, $2)) },
+            cost: { table.excessBytes($0, $1, inFlightCount: inFlightCount($2, count)) },
             link: { _, _, _ in 0 })
         guard let parts = recursion.best(partCount: stageCount)?.parts,
             let shortage = costs.memoryShortage(of: table.plan(parts, microBatchCount: count))

@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Plans
 import Reporting
 import Support
@@ -91,7 +91,7 @@ final class CachedRun {
     private var isFirstEpochOpen: Bool { run.firstEpoch == 1 }
 
     /// Whether the samples pass through the backbone without waiting for the side network.
-    private var streams: Bool { session.experiment.parallelism.schedule == .streaming }
+    private var streams: Bool { session.experiment.parallelism.firstPass == .streaming }
 
     /// Whether the first epoch, or what is left of it, passes through the stages: unless the run goes on under another
     /// plan, or streams. The stages would then compute again what the cache has, so it is completed first and the epoch

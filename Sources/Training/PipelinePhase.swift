@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Plans
 import Support
 import TensorCore
@@ -45,7 +45,8 @@ final class PipelinePhase {
                 trace: session.trace)
         }
         if let place, let model, let exchange {
-            runtime = StageRuntime(model, place, exchange, trace: session.trace)
+            runtime = StageRuntime(
+                model, place, exchange, schedule: session.experiment.pipelineSchedule, trace: session.trace)
         } else {
             runtime = nil
         }

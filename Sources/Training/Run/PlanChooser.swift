@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Planning
 import Plans
 import Support
@@ -148,7 +148,8 @@ public enum PlanChooser {
 
     /// What stages of a run cost.
     public static func costs(_ experiment: Experiment, _ profile: Profile) -> StageCosts {
-        StageCosts(profile: profile, memory: memoryModel(experiment, profile))
+        StageCosts(
+            profile: profile, memory: memoryModel(experiment, profile), schedule: experiment.pipelineSchedule)
     }
 
     /// The memory of this program under the experiment's optimizer.
@@ -164,23 +165,28 @@ public enum PlanChooser {
         let profile = try profile.map {
             try $0.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
         }
+        let schedule = experiment.pipelineSchedule
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = memoryModel(experiment, profile)
         switch experiment.parallelism.system {
         case .plan:
             return try Plan(experiment.parallelism.plan!, miniBatchSize: size)
         case .pac:
-            return try Planner(kind: experiment.parallelism.planner, profile: profile!, memory: memory).plan(
-                miniBatchSize: size, microBatchCount: count)
+            return try Planner(
+                kind: experiment.parallelism.planner, profile: profile!, memory: memory, schedule: schedule
+            ).plan(miniBatchSize: size, microBatchCount: count)
         case .standalone:
             return try BaselinePlans.standalone(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                schedule: schedule)
         case .eddl:
             return try BaselinePlans.eddl(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                schedule: schedule)
         case .ecoFL:
             return try BaselinePlans.ecoFL(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                schedule: schedule)
         }
     }
 }

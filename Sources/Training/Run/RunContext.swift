@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Reporting
 import Simulation
 import Support
@@ -79,8 +79,10 @@ final class RunContext {
             session, path: directory.tracePath,
             label: choice.plan.label(ofRank: session.world.rank) + " on \(names[session.world.rank])",
             predicted: choice.profile.map {
-                Simulator(profile: $0, costs: PlanChooser.costs(session.experiment, $0)).run(choice.plan)
-                    .trace
+                Simulator(
+                    profile: $0, costs: PlanChooser.costs(session.experiment, $0),
+                    schedule: session.experiment.pipelineSchedule
+                ).run(choice.plan).trace
             })
         messageProgress = Set(session.world.hosts).count > 1 ? try MessageProgress(for: session.world) : nil
         reporter.peakBytes = { session.ledger.peakTotalBytes }

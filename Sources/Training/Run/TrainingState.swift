@@ -19,7 +19,7 @@ final class TrainingState {
     ) {
         let training = experiment.training
         plannedSteps = Self.plannedSteps(experiment, stepsPerEpoch: stepsPerEpoch)
-        schedule = experiment.schedule(stepCount: training.epochs * stepsPerEpoch)
+        schedule = experiment.learningRateSchedule(stepCount: training.epochs * stepsPerEpoch)
         maximumGradientNorm = training.maximumGradientNorm
         self.completedSteps = completedSteps
         switch training.optimizer {

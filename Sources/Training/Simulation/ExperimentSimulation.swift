@@ -77,7 +77,7 @@ public struct ExperimentSimulation {
                 optimizerMultiple: experiment.training.optimizer == .adamw ? 2 : 0,
                 bucketMultiple: reading.hasBucket ? 1 : 0, tiedBytes: model.tiedBytes,
                 isTableTrained: model.tuning == .full))
-        simulator = Simulator(profile: profile, costs: costs)
+        simulator = Simulator(profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
     }
 
     /// Finds the plan of the experiment's system and simulates it.
@@ -116,7 +116,8 @@ public struct ExperimentSimulation {
     }
 
     private func outcome(_ plans: [Plan]) throws -> Outcome {
-        let search = GroupingSearch(profile: profile, costs: costs)
+        let search = GroupingSearch(
+            profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
         for plan in plans {
             if let shortage = search.shortage(of: plan) { return .outOfMemory(reason: shortage) }
         }
@@ -125,7 +126,8 @@ public struct ExperimentSimulation {
 
     private func search(_ groupings: [[Int]], mayCutRounds: Bool = false) throws -> Outcome {
         let size = experiment.training.miniBatchSize
-        let search = GroupingSearch(profile: profile, costs: costs)
+        let search = GroupingSearch(
+            profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
         for rounds in mayCutRounds ? divisors(size) : [1] {
             var plans: [Plan] = []
             for count in microBatchCounts(size / rounds) {

@@ -33,7 +33,7 @@ public struct SimulatedRun: Sendable {
     public func footprint(stage: Int) -> TrainingMemory.Footprint {
         costs.footprint(
             plan.stages[stage], member: 0,
-            inFlightCount: MemoryModel.inFlightCount(
+            inFlightCount: experiment.pipelineSchedule.inFlightCount(
                 stage: stage, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount))
     }
 

@@ -34,7 +34,7 @@ struct PlanCommand: ParsableCommand {
         let costs = PlanChooser.costs(experiment, profile)
         let forecast = Forecast(
             plan, costs, epochs: experiment.training.epochs,
-            streams: experiment.parallelism.schedule == .streaming)
+            streams: experiment.parallelism.firstPass == .streaming)
         if let forecast {
             Output.line("\n" + forecast.table)
         }
