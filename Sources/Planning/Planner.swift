@@ -59,6 +59,18 @@ public struct Planner: Sendable {
         miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
         stageCounts: ClosedRange<Int>? = nil
     ) throws -> Plan {
+        try search(
+            miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, ranks: ranks,
+            stageCounts: stageCounts
+        ).get()
+    }
+
+    /// Does the same for a caller to whom the lack of a feasible plan is a result: it is the failure that is returned, and all
+    /// else is thrown.
+    package func search(
+        miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
+        stageCounts: ClosedRange<Int>? = nil
+    ) throws -> Result<Plan, Failure> {
         let ranks = ranks ?? Array(costs.profile.devices.indices)
         let stageCounts = stageCounts ?? 1...ranks.count
         precondition(miniBatchSize > 0 && stageCounts.lowerBound > 0 && stageCounts.upperBound <= ranks.count)
@@ -76,10 +88,10 @@ public struct Planner: Sendable {
             $0 <= max(costs.profile.layers.count + 1, stageCounts.lowerBound)
         }
         let candidates = considered.map { candidate(best[$0], $0, request) }
-        guard var chosen = fastest(best) else { throw Self.infeasible(candidates) }
+        guard var chosen = fastest(best) else { return .failure(Self.infeasible(candidates)) }
         chosen.predicted?.considered = candidates
         chosen.predicted?.alternatives = alternatives
-        return chosen
+        return .success(chosen)
     }
 
     /// Prices a plan that is valid for the profile by this planner's estimate; nothing else is considered.

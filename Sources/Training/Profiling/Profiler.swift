@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Plans
 import Support
 import TensorCore
@@ -194,7 +194,7 @@ public struct Profiler: Sendable {
         return inventories.map { $0.filter { holders[$0.name]! > 1 } }
     }
 
-    /// Bytes of a sample of mean length that the cache keeps of a layer.
+    /// Bytes of a sample of mean length that the cache keeps of a layer, in float32 whatever its files hold.
     private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
         guard let technique = model.technique as? ParallelAdapters else { return 0 }
         let shape = try CacheShape(family, technique, steps: layer.steps)

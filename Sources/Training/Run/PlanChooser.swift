@@ -159,12 +159,23 @@ public enum PlanChooser {
             fillsCache: experiment.fillsCache(sampleCount: profile?.sampleCount))
     }
 
+    /// Plans with the experiment's planner; the failure that is returned says why no plan is feasible. Not collective.
+    static func search(_ experiment: Experiment, _ profile: Profile) throws -> Result<Plan, Failure> {
+        let training = experiment.training
+        return try Planner(
+            kind: experiment.parallelism.planner, profile: budgeted(profile, experiment),
+            memory: memoryModel(experiment, profile), schedule: experiment.pipelineSchedule
+        ).search(miniBatchSize: training.miniBatchSize, microBatchCount: training.microBatchCount)
+    }
+
+    private static func budgeted(_ profile: Profile, _ experiment: Experiment) throws -> Profile {
+        try profile.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
+    }
+
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
-        let profile = try profile.map {
-            try $0.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
-        }
+        let profile = try profile.map { try budgeted($0, experiment) }
         let schedule = experiment.pipelineSchedule
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = memoryModel(experiment, profile)
@@ -172,9 +183,7 @@ public enum PlanChooser {
         case .plan:
             return try Plan(experiment.parallelism.plan!, miniBatchSize: size)
         case .pac:
-            return try Planner(
-                kind: experiment.parallelism.planner, profile: profile!, memory: memory, schedule: schedule
-            ).plan(miniBatchSize: size, microBatchCount: count)
+            return try search(experiment, profile!).get()
         case .standalone:
             return try BaselinePlans.standalone(
                 profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,

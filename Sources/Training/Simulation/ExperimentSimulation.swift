@@ -102,10 +102,9 @@ public struct ExperimentSimulation {
         case .pac where count <= Self.mostDevicesForGroupings:
             return try search(GroupingSearch.groupings(of: count, stageCounts: 1...count))
         case .pac:
-            do {
-                return try outcome([PlanChooser.plan(experiment, profile)])
-            } catch let failure as Failure where failure.message.hasPrefix("plan: infeasible") {
-                return .outOfMemory(reason: failure.message)
+            switch try PlanChooser.search(experiment, profile) {
+            case .success(let plan): return try outcome([plan])
+            case .failure(let infeasible): return .outOfMemory(reason: infeasible.message)
             }
         }
     }
