@@ -34,7 +34,8 @@ struct PlanCommand: ParsableCommand {
         let costs = PlanChooser.costs(experiment, profile)
         let forecast = Forecast(
             plan, costs, epochs: experiment.training.epochs,
-            streams: experiment.parallelism.firstPass == .streaming)
+            streams: experiment.parallelism.firstPass == .streaming,
+            cachedNumberBytes: experiment.cache.precision.byteCount)
         if let forecast {
             Output.line("\n" + forecast.table)
         }
