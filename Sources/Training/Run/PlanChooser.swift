@@ -163,19 +163,19 @@ public enum PlanChooser {
     static func search(_ experiment: Experiment, _ profile: Profile) throws -> Result<Plan, Failure> {
         let training = experiment.training
         return try Planner(
-            kind: experiment.parallelism.planner, profile: budgeted(profile, experiment),
+            kind: experiment.parallelism.planner, profile: withBudgets(profile, experiment),
             memory: memoryModel(experiment, profile), schedule: experiment.pipelineSchedule
         ).search(miniBatchSize: training.miniBatchSize, microBatchCount: training.microBatchCount)
     }
 
-    private static func budgeted(_ profile: Profile, _ experiment: Experiment) throws -> Profile {
+    private static func withBudgets(_ profile: Profile, _ experiment: Experiment) throws -> Profile {
         try profile.with(memoryBudget: experiment.device.memoryBudget).withinMemory()
     }
 
     /// Plans from a profile, or reads the experiment's own plan. Not collective.
     public static func plan(_ experiment: Experiment, _ profile: Profile?) throws -> Plan {
         let training = experiment.training
-        let profile = try profile.map { try budgeted($0, experiment) }
+        let budgeted = try profile.map { try withBudgets($0, experiment) }
         let schedule = experiment.pipelineSchedule
         let (size, count) = (training.miniBatchSize, training.microBatchCount)
         let memory = memoryModel(experiment, profile)
@@ -186,15 +186,15 @@ public enum PlanChooser {
             return try search(experiment, profile!).get()
         case .standalone:
             return try BaselinePlans.standalone(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                profile: budgeted!, miniBatchSize: size, microBatchCount: count, memory: memory,
                 schedule: schedule)
         case .eddl:
             return try BaselinePlans.eddl(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                profile: budgeted!, miniBatchSize: size, microBatchCount: count, memory: memory,
                 schedule: schedule)
         case .ecoFL:
             return try BaselinePlans.ecoFL(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory,
+                profile: budgeted!, miniBatchSize: size, microBatchCount: count, memory: memory,
                 schedule: schedule)
         }
     }
