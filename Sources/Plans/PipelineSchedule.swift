@@ -58,8 +58,8 @@ public struct PipelineSchedule: Sendable {
     /// receives ahead in each, so nobody waits for one who waits for him.
     public static let sendsUnderWay = 4
 
-    /// 1F1B: warm-up forwards, then one forward and one backward in turn, then
-    /// the remaining backwards, the all-reduce and the optimizer's step.
+    /// 1F1B: warm-up forwards, then one forward and one backward in turn, then the remaining backwards, the all-reduce and
+    /// the optimizer's step.
     ///
     /// Stage i of S (from 0) holds at most min(M, S - i) micro-batches between forward and backward. Sends must not block:
     /// in the steady phase neighbours send towards each other.

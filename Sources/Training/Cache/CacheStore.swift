@@ -1,6 +1,6 @@
 import HDF5
-import Models
 import MPI
+import Models
 import Plans
 import Support
 import TensorCore

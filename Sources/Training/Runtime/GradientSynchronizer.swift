@@ -1,6 +1,6 @@
 import CKernels
-import Models
 import MPI
+import Models
 import Plans
 import Support
 import TensorCore

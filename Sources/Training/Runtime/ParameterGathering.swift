@@ -1,5 +1,5 @@
-import Models
 import MPI
+import Models
 import Plans
 import Support
 import TensorCore
