@@ -1,11 +1,12 @@
 import Planning
 import Plans
+import Support
 
 /// The plan of a run, as far as no rank is asked: from a profile, or as a person wrote it.
 extension Experiment {
     /// What stages of a run cost.
     package func stageCosts(_ profile: Profile) -> StageCosts {
-        StageCosts(profile: profile, memory: memoryModel(profile))
+        StageCosts(profile: profile, memory: memoryModel(profile), schedule: pipelineSchedule)
     }
 
     /// The memory of this program under the run's optimizer.
@@ -15,30 +16,42 @@ extension Experiment {
             fillsCache: fillsCache(sampleCount: profile?.sampleCount))
     }
 
+    /// Plans with the experiment's planner.
+    ///
+    /// - Returns: the plan, or the failure that says why none is feasible.
+    /// - Throws: when a budget names a host that the profile does not have.
+    package func search(_ profile: Profile) throws -> Result<Plan, Failure> {
+        try Planner(
+            kind: parallelism.planner, profile: budgeted(profile), memory: memoryModel(profile),
+            schedule: pipelineSchedule
+        ).search(miniBatchSize: training.miniBatchSize, microBatchCount: training.microBatchCount)
+    }
+
     /// The plan of the run's system, from a profile, or the one that the experiment brings.
     ///
     /// - Parameter profile: nil for the system `plan`, which needs none.
     /// - Throws: when no plan is feasible, or a budget names a host that the profile does not have.
     package func plan(from profile: Profile?) throws -> Plan {
-        let profile = try profile.map { try $0.with(memoryBudget: device.memoryBudget).withinMemory() }
-        let (size, count) = (training.miniBatchSize, training.microBatchCount)
-        let memory = memoryModel(profile)
         switch parallelism.system {
-        case .plan:
-            return try Plan(parallelism.plan!, miniBatchSize: size)
-        case .pac:
-            return try Planner(kind: parallelism.planner, profile: profile!, memory: memory).plan(
-                miniBatchSize: size, microBatchCount: count)
-        case .standalone:
-            return try BaselinePlans.standalone(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
-        case .eddl:
-            return try BaselinePlans.eddl(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
-        case .ecoFL:
-            return try BaselinePlans.ecoFL(
-                profile: profile!, miniBatchSize: size, microBatchCount: count, memory: memory)
+        case .plan: try Plan(parallelism.plan!, miniBatchSize: training.miniBatchSize)
+        case .pac: try search(profile!).get()
+        case .standalone: try baseline(BaselinePlans.standalone, profile!)
+        case .eddl: try baseline(BaselinePlans.eddl, profile!)
+        case .ecoFL: try baseline(BaselinePlans.ecoFL, profile!)
         }
+    }
+
+    private typealias Baseline = (Profile, Int, Int?, MemoryModel, PipelineSchedule) throws -> Plan
+
+    private func baseline(_ plan: Baseline, _ profile: Profile) throws -> Plan {
+        try plan(
+            budgeted(profile), training.miniBatchSize, training.microBatchCount, memoryModel(profile),
+            pipelineSchedule)
+    }
+
+    /// A profile under the run's budgets; what was free bounds a device that has none.
+    private func budgeted(_ profile: Profile) throws -> Profile {
+        try profile.with(memoryBudget: device.memoryBudget).withinMemory()
     }
 }
 

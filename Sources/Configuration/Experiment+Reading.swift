@@ -26,7 +26,7 @@ extension Experiment {
         parallelism = try root.optional("parallelism").map(Parallelism.init) ?? Parallelism()
         device = try root.optional("device").map(Device.init) ?? Device()
         cache = try root.optional("cache").map { [technique] in try Cache($0, technique) } ?? Cache(technique)
-        if parallelism.schedule == .streaming, !cache.isEnabled {
+        if parallelism.firstPass == .streaming, !cache.isEnabled {
             throw try root.required("parallelism").object().required("schedule").failure(
                 expected:
                     "\"1f1b\" \(technique.isCacheable ? "without a cache" : "with technique \"\(technique.kind)\"")"
@@ -96,7 +96,8 @@ extension Experiment.Training {
         if let value = object.optional("warmup_steps") { warmupSteps = try value.integer(in: 0...Int.max) }
         warmupRatio = try object.optional("warmup_ratio")?.number(in: 0...1)
         if let value = object.optional("schedule") {
-            schedule = .init(rawValue: try value.choice(LearningRateSchedule.Decay.allCases.map(\.rawValue)))!
+            learningRateDecay = .init(
+                rawValue: try value.choice(LearningRateSchedule.Decay.allCases.map(\.rawValue)))!
         }
         // Written as null, clipping is off; left out, the default holds.
         if reader.value["max_gradient_norm"] != nil {
@@ -122,7 +123,7 @@ extension Experiment.Parallelism {
             system = System(rawValue: try value.choice(System.allCases.map(\.rawValue)))!
         }
         if let value = object.optional("schedule") {
-            schedule = Schedule(rawValue: try value.choice(Schedule.allCases.map(\.rawValue)))!
+            firstPass = FirstPass(rawValue: try value.choice(FirstPass.allCases.map(\.rawValue)))!
         }
         if let value = object.optional("wait_limit_seconds") { waitLimit = try value.number(in: 0.001...1e9) }
         if let value = object.optional("planner") {

@@ -22,7 +22,7 @@ extension Experiment {
                     ("plan", parallelism.plan?.value ?? .null),
                     ("planner", .string(parallelism.planner.rawValue)),
                     ("profile", parallelism.profile.map(JSONValue.string) ?? .null),
-                    ("schedule", .string(parallelism.schedule.rawValue)),
+                    ("schedule", .string(parallelism.firstPass.rawValue)),
                     ("wait_limit_seconds", JSONValue(parallelism.waitLimit)),
                 ])
             ),
@@ -77,7 +77,7 @@ extension Experiment {
             ("optimizer", .string(training.optimizer.rawValue)),
             ("warmup_steps", JSONValue(training.warmupSteps)),
             ("warmup_ratio", JSONValue(optional: training.warmupRatio)),
-            ("schedule", .string(training.schedule.rawValue)),
+            ("schedule", .string(training.learningRateDecay.rawValue)),
             ("max_gradient_norm", JSONValue(optional: training.maximumGradientNorm)),
             ("dropout", JSONValue(optional: training.dropout)), ("shuffle", .bool(training.isShuffled)),
             ("seed", JSONValue(training.seed)), ("max_steps", JSONValue(optional: training.maximumSteps)),

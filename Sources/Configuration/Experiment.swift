@@ -27,7 +27,7 @@ package struct Experiment: Sendable {
         package var warmupSteps = 0
         /// A share of all steps; wins over `warmupSteps`.
         package var warmupRatio: Double?
-        package var schedule = LearningRateSchedule.Decay.linear
+        package var learningRateDecay = LearningRateSchedule.Decay.linear
         /// nil does not clip.
         package var maximumGradientNorm: Double? = 1.0
         /// nil takes the model's own.
@@ -48,14 +48,14 @@ package struct Experiment: Sendable {
         /// For `plan`: what `plan.json` holds, with its place for errors.
         package var plan: JSONReader?
         package var planner = PlannerKind.exact
-        /// In which order mini-batches pass through the stages.
-        package enum Schedule: String, Sendable, CaseIterable {
-            /// Forward and backward of the first epoch in turn, one mini-batch after the other.
-            case oneForwardOneBackward = "1f1b"
+        /// What the first pass over the samples does, `schedule` in the file.
+        package enum FirstPass: String, Sendable, CaseIterable {
+            /// It trains: forward and backward of the first epoch in turn, one mini-batch after the other.
+            case training = "1f1b"
             /// The frozen backbone over all samples first, without a gap; then every epoch from the cache.
             case streaming
         }
-        package var schedule = Schedule.oneForwardOneBackward
+        package var firstPass = FirstPass.training
         /// A `profile.json` to plan from; nil measures.
         package var profile: String?
         /// Seconds that a rank waits for others before that is an error.
@@ -108,16 +108,21 @@ package struct Experiment: Sendable {
         let size = training.miniBatchSize
         let stepsPerEpoch = sampleCount.map { ($0 + size - 1) / size } ?? 1
         return cache.isEnabled && technique.isCacheable
-            && (cache.keep || parallelism.schedule == .streaming
+            && (cache.keep || parallelism.firstPass == .streaming
                 || training.epochs > 1 && training.maximumSteps ?? .max > stepsPerEpoch)
     }
 
+    /// In which order the stages run the micro-batches of a mini-batch, wherever this experiment is planned, priced, simulated
+    /// or run.
+    package var pipelineSchedule: PipelineSchedule { .oneForwardOneBackward }
+
     /// The learning rates of a run of `stepCount` updates.
-    package func schedule(stepCount: Int) -> LearningRateSchedule {
+    package func learningRateSchedule(stepCount: Int) -> LearningRateSchedule {
         let total = training.maximumSteps ?? stepCount
         let warmup =
             training.warmupRatio.map { Int(($0 * Double(total)).rounded(.up)) } ?? training.warmupSteps
         return LearningRateSchedule(
-            peak: training.learningRate, decay: training.schedule, warmupSteps: warmup, totalSteps: total)
+            peak: training.learningRate, decay: training.learningRateDecay, warmupSteps: warmup,
+            totalSteps: total)
     }
 }

@@ -34,14 +34,16 @@ package struct Planner: Sendable {
     package let freedom: Freedom
     package let costs: StageCosts
 
-    /// - Parameter freedom: of the exact planner; the paper's has none.
+    /// - Parameters:
+    ///   - schedule: what fits and what a plan takes follow it; the exact planner's search ranks plans by the time of 1F1B.
+    ///   - freedom: of the exact planner; the paper's has none.
     package init(
         kind: PlannerKind = .exact, profile: Profile, memory: MemoryModel = MemoryModel(),
-        freedom: Freedom = .all
+        schedule: PipelineSchedule = .oneForwardOneBackward, freedom: Freedom = .all
     ) {
         self.kind = kind
         self.freedom = kind == .paper ? .givenOrder : freedom
-        costs = StageCosts(profile: profile, memory: memory)
+        costs = StageCosts(profile: profile, memory: memory, schedule: schedule)
     }
 
     /// Finds the plan, with its prediction.
@@ -57,6 +59,18 @@ package struct Planner: Sendable {
         miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
         stageCounts: ClosedRange<Int>? = nil
     ) throws -> Plan {
+        try search(
+            miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, ranks: ranks,
+            stageCounts: stageCounts
+        ).get()
+    }
+
+    /// Does the same for a caller to whom the lack of a feasible plan is a result: it is the failure that is returned, and all
+    /// else is thrown.
+    package func search(
+        miniBatchSize: Int, microBatchCount: Int? = nil, ranks: [Int]? = nil,
+        stageCounts: ClosedRange<Int>? = nil
+    ) throws -> Result<Plan, Failure> {
         let ranks = ranks ?? Array(costs.profile.devices.indices)
         let stageCounts = stageCounts ?? 1...ranks.count
         precondition(miniBatchSize > 0 && stageCounts.lowerBound > 0 && stageCounts.upperBound <= ranks.count)
@@ -74,17 +88,19 @@ package struct Planner: Sendable {
             $0 <= max(costs.profile.layers.count + 1, stageCounts.lowerBound)
         }
         let candidates = considered.map { candidate(best[$0], $0, request) }
-        guard var chosen = fastest(best) else { throw Self.infeasible(candidates) }
+        guard var chosen = fastest(best) else { return .failure(Self.infeasible(candidates)) }
         chosen.predicted?.considered = candidates
         chosen.predicted?.alternatives = alternatives
-        return chosen
+        return .success(chosen)
     }
 
     /// Prices a plan that is valid for the profile by this planner's estimate; nothing else is considered.
     package func prediction(of plan: Plan) -> Prediction {
         let stages = costs.predictions(of: plan)
         return Prediction(
-            planner: kind, stepSeconds: kind.stepSeconds(stages, microBatchCount: plan.microBatchCount),
+            planner: kind,
+            stepSeconds: kind.stepSeconds(
+                stages, microBatchCount: plan.microBatchCount, schedule: costs.schedule),
             stages: stages, considered: [])
     }
 
@@ -121,7 +137,7 @@ package struct Planner: Sendable {
             let recursion = PartitionRecursion(
                 layerCount: layerCount, deviceCount: request.ranks.count,
                 partCount: stageCounts.upperBound, groupSizes: table.groupSizes,
-                cost: { table.microBatchSeconds($0, $1, inFlightCount: min(count, $2)) },
+                cost: { table.microBatchSeconds($0, $1, inFlightCount: inFlightCount($2, count)) },
                 link: { kind == .exact ? table.linkSeconds(before: $0, $1, $2) : 0 })
             for stageCount in stageCounts {
                 guard let division = recursion.best(partCount: stageCount) else { continue }
@@ -206,6 +222,10 @@ package struct Planner: Sendable {
         return best
     }
 
+    private func inFlightCount(_ stagesToEnd: Int, _ microBatchCount: Int) -> Int {
+        costs.schedule.inFlightCount(stagesToEnd: stagesToEnd, microBatchCount: microBatchCount)
+    }
+
     // MARK: - Outcomes
 
     private func priced(_ plan: Plan) -> Plan {
@@ -254,7 +274,7 @@ package struct Planner: Sendable {
         let recursion = PartitionRecursion(
             layerCount: layerCount, deviceCount: request.ranks.count, partCount: stageCount,
             groupSizes: table.groupSizes,
-            cost: { table.excessBytes($0, $1, inFlightCount: min(count, $2)) },
+            cost: { table.excessBytes($0, $1, inFlightCount: inFlightCount($2, count)) },
             link: { _, _, _ in 0 })
         guard let parts = recursion.best(partCount: stageCount)?.parts,
             let shortage = costs.memoryShortage(of: table.plan(parts, microBatchCount: count))

@@ -96,7 +96,9 @@ struct SearchCosts {
             let budget = kinds.budgets[seat.kind]
             if budget < .max,
                 costs.peakBytes(
-                    layers: layers, share: seat.share, inFlightCount: min(microBatchCount, partsFromEnd),
+                    layers: layers, share: seat.share,
+                    inFlightCount: costs.schedule.inFlightCount(
+                        stagesToEnd: partsFromEnd, microBatchCount: microBatchCount),
                     recompute: recompute, microBatch: (microBatchSize, microBatchCount)) > budget
             {
                 return false

@@ -73,7 +73,9 @@ struct StageTable {
                     seconds[entry] = max(seconds[entry], forward + backward)
                     var limit =
                         device == devices.lowerBound
-                        ? min(ranks.count, microBatch.count) : inFlightLimit[entry]
+                        ? costs.schedule.inFlightCount(
+                            stagesToEnd: ranks.count, microBatchCount: microBatch.count)
+                        : inFlightLimit[entry]
                     if let budget {
                         while limit > 0,
                             costs.peakBytes(
@@ -134,7 +136,7 @@ struct StageTable {
     func plan(_ parts: [PartitionRecursion.Part], microBatchCount: Int) -> Plan {
         let stages = parts.enumerated().map { index, part in
             let share = shares[part.devices.count]
-            let inFlightCount = MemoryModel.inFlightCount(
+            let inFlightCount = costs.schedule.inFlightCount(
                 stage: index, stageCount: parts.count, microBatchCount: microBatchCount)
             return StagePlan(
                 layers: part.layers, ranks: Array(ranks[part.devices]), share: share,

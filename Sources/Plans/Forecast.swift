@@ -18,7 +18,7 @@ package struct Forecast: Sendable, Equatable {
 
     package var devices: [Device]
     package var stepSeconds: Double
-    /// Seconds of one epoch with the backbone under 1F1B.
+    /// Seconds of one epoch with the backbone, through the pipeline.
     package var epochSeconds: Double
     /// Seconds of the frozen backbone's pass over all samples, after which all epochs run from the cache; nil unless it streams.
     package var streamSeconds: Double?
@@ -26,9 +26,14 @@ package struct Forecast: Sendable, Equatable {
     package var cachedEpochSeconds: Double?
     package var totalSeconds: Double
 
-    /// - Parameter streams: whether the schedule is the streaming one.
+    /// - Parameters:
+    ///   - streams: whether the frozen backbone passes over all samples first.
+    ///   - cachedNumberBytes: bytes of a number in the cache's files. A profile counts 4 for each, whatever the files of the
+    ///     run that measured it hold.
     /// - Returns: nil when the profile does not say how many samples there are, or nothing was predicted of the plan.
-    package init?(_ plan: Plan, _ costs: StageCosts, epochs: Int, streams: Bool = false) {
+    package init?(
+        _ plan: Plan, _ costs: StageCosts, epochs: Int, streams: Bool = false, cachedNumberBytes: Int
+    ) {
         let profile = costs.profile
         guard let sampleCount = profile.sampleCount, let predicted = plan.predicted else { return nil }
         let size = plan.miniBatchSize
@@ -38,7 +43,9 @@ package struct Forecast: Sendable, Equatable {
         let layers = profile.layers
         let caches = costs.cachedPeakBytes(share: 0) != nil
         func diskBytes(_ range: Range<Int>, _ part: Double) -> Double {
-            caches ? layers[range].reduce(0) { $0 + $1.cacheBytesPerSample } * Double(sampleCount) * part : 0
+            guard caches else { return 0 }
+            let bytes = layers[range].reduce(0) { $0 + $1.cacheBytesPerSample }
+            return bytes * Double(cachedNumberBytes) / 4 * Double(sampleCount) * part
         }
         let shares = plan.cacheShares(profile)
         devices = profile.devices.map { device in

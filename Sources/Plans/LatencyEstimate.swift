@@ -1,4 +1,4 @@
-/// Two estimates of the seconds that one mini-batch takes, from what its stages cost.
+/// Two estimates of the seconds that one mini-batch takes under 1F1B, from what its stages cost.
 package enum LatencyEstimate {
     /// L_b + L_e + L_n of eq. (4) to (6) as printed, with L_e of the same number of stages in eq. (6).
     ///
@@ -42,11 +42,13 @@ extension StagePrediction {
 }
 
 extension PlannerKind {
-    /// Seconds for one mini-batch by this planner's estimate.
-    package func stepSeconds(_ stages: [StagePrediction], microBatchCount: Int) -> Double {
+    /// Seconds for one mini-batch by this planner's estimate: the paper's own, which is of 1F1B, or the schedule's.
+    package func stepSeconds(
+        _ stages: [StagePrediction], microBatchCount: Int, schedule: PipelineSchedule
+    ) -> Double {
         switch self {
         case .paper: LatencyEstimate.paper(stages, microBatchCount: microBatchCount)
-        case .exact: LatencyEstimate.bottleneck(stages, microBatchCount: microBatchCount)
+        case .exact: schedule.stepSeconds(stages, microBatchCount: microBatchCount)
         }
     }
 

@@ -3,7 +3,7 @@
 /// A profile's samples all have the mean length. In a real mini-batch the rank with the longest samples is waited for, so a
 /// step lasts longer than its mean samples would: the more so, the better the shares are balanced.
 extension StageCosts {
-    /// Mean seconds of some mini-batches by `LatencyEstimate.bottleneck`.
+    /// Mean seconds of some mini-batches by the schedule's estimate.
     ///
     /// - Parameters:
     ///   - plan: of stages that were priced before.
@@ -58,7 +58,7 @@ extension StageCosts {
                 loaded[index].microBatchSeconds = mean { $0.forward + $0.backward }
             }
         }
-        return LatencyEstimate.bottleneck(loaded, microBatchCount: plan.microBatchCount)
+        return schedule.stepSeconds(loaded, microBatchCount: plan.microBatchCount)
     }
 
     /// Forward and backward of a stage on one rank; where it recomputes, backward begins with a second forward.

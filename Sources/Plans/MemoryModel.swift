@@ -1,4 +1,4 @@
-/// What m_d of eq. (3) takes for each parameter, and how many micro-batches a stage holds.
+/// What m_d of eq. (3) takes for each parameter.
 ///
 /// With float32 parameters, m_d = 4 P + (4 + optimizer + bucket) x trainable + in-flight x saved + transient.
 /// `StageMemory` computes it from a profile.
@@ -17,10 +17,5 @@ package struct MemoryModel: Sendable, Equatable {
         self.optimizerStateMultiple = optimizerStateMultiple
         self.bucketMultiple = bucketMultiple
         self.fillsCache = fillsCache
-    }
-
-    /// The most micro-batches that a stage holds between forward and backward under 1F1B, min(M, S - i) with i from 0.
-    package static func inFlightCount(stage: Int, stageCount: Int, microBatchCount: Int) -> Int {
-        min(microBatchCount, stageCount - stage)
     }
 }

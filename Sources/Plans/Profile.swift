@@ -173,7 +173,7 @@ package struct LayerProfile: Sendable, Equatable {
     package var transientBytesPerSample: Double
     /// Parameters that other layers hold as well (a tied table): a stage with several of these layers has them once.
     package var sharedParameters: [SharedParameter]
-    /// Bytes that a cache keeps of one sample of mean length, whether or not the run fills one; 0 where the technique has
+    /// Bytes that a cache keeps of one sample of mean length in float32, whether or not the run fills one; 0 where the technique has
     /// nothing to cache.
     package var cacheBytesPerSample: Double
 

@@ -90,7 +90,7 @@ extension LayerProfile {
 }
 
 extension LayerProfile.SharedParameter {
-    init(_ reader: JSONReader) throws {
+    package init(_ reader: JSONReader) throws {
         let object = try reader.object(keys: ["name", "bytes", "trainable"])
         self.init(
             name: try object.required("name").string(), bytes: try object.required("bytes").bytes(),

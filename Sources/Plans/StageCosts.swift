@@ -5,12 +5,17 @@
 package struct StageCosts: Sendable {
     package let profile: Profile
     package let memory: MemoryModel
+    package let schedule: PipelineSchedule
 
     private let stageMemory: StageMemory
 
-    package init(profile: Profile, memory: MemoryModel = MemoryModel()) {
+    package init(
+        profile: Profile, memory: MemoryModel = MemoryModel(),
+        schedule: PipelineSchedule = .oneForwardOneBackward
+    ) {
         self.profile = profile
         self.memory = memory
+        self.schedule = schedule
         stageMemory = StageMemory(profile: profile, model: memory)
     }
 
@@ -89,7 +94,7 @@ package struct StageCosts: Sendable {
     ///
     /// - Parameters:
     ///   - next: the stage after it; nil for the last.
-    ///   - inFlightCount: micro-batches between forward and backward, `MemoryModel.inFlightCount`.
+    ///   - inFlightCount: micro-batches between forward and backward, `PipelineSchedule.inFlightCount`.
     ///   - microBatchCount: of a mini-batch.
     package func prediction(
         of stage: StagePlan, next: StagePlan?, inFlightCount: Int, microBatchCount: Int
@@ -128,7 +133,7 @@ package struct StageCosts: Sendable {
         plan.stages.indices.map { index in
             prediction(
                 of: plan.stages[index], next: index + 1 < plan.stages.count ? plan.stages[index + 1] : nil,
-                inFlightCount: MemoryModel.inFlightCount(
+                inFlightCount: schedule.inFlightCount(
                     stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount),
                 microBatchCount: plan.microBatchCount)
         }

@@ -173,8 +173,8 @@ struct StageMemory: Sendable {
         }
         // Before the first backward, and when forward and backward alternate.
         var (first, alternating, waiting) = (0.0, 0.0, 0.0)
-        func posted(_ toCome: Int) -> Double { Double(max(0, min(Schedule.receivesAhead, toCome))) }
-        let sends = min(Schedule.sendsUnderWay, inFlightCount)
+        func posted(_ toCome: Int) -> Double { Double(max(0, min(PipelineSchedule.receivesAhead, toCome))) }
+        let sends = min(PipelineSchedule.sendsUnderWay, inFlightCount)
         let toCome = microBatchCount - inFlightCount
         if layers.lowerBound > 0 {
             let (forward, backward) = boundary(layers.lowerBound - 1)

@@ -202,7 +202,7 @@ package struct Profiler: Sendable {
         return inventories.map { $0.filter { holders[$0.name]! > 1 } }
     }
 
-    /// Bytes of a sample of mean length that the cache keeps of a layer.
+    /// Bytes of a sample of mean length that the cache keeps of a layer, in float32 whatever its files hold.
     private func cacheBytes(_ layer: PlannerLayer, _ mean: TokenCounts) throws -> Double {
         guard let technique = model.technique.side else { return 0 }
         let shape = CacheShape(

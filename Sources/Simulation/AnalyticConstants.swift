@@ -12,6 +12,4 @@ package enum AnalyticConstants {
     static let adamTransfers = 7.0
     /// Tokens that a decoder reads of a label, from the totals of the paper's Table 1.
     package static let targetTokens = 10
-    /// Bytes of Adam's state in multiples of the trainable bytes.
-    static let adamStateMultiple = 2
 }

@@ -77,7 +77,7 @@ package struct ExperimentSimulation {
                 optimizerMultiple: experiment.training.optimizer == .adamw ? 2 : 0,
                 bucketMultiple: reading.hasBucket ? 1 : 0, tiedBytes: model.tiedBytes,
                 isTableTrained: model.tuning == .full))
-        simulator = Simulator(profile: profile, costs: costs)
+        simulator = Simulator(profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
     }
 
     /// Finds the plan of the experiment's system and simulates it.
@@ -102,10 +102,9 @@ package struct ExperimentSimulation {
         case .pac where count <= Self.mostDevicesForGroupings:
             return try search(GroupingSearch.groupings(of: count, stageCounts: 1...count))
         case .pac:
-            do {
-                return try outcome([experiment.plan(from: profile)])
-            } catch let failure as Failure where failure.message.hasPrefix("plan: infeasible") {
-                return .outOfMemory(reason: failure.message)
+            switch try experiment.search(profile) {
+            case .success(let plan): return try outcome([plan])
+            case .failure(let infeasible): return .outOfMemory(reason: infeasible.message)
             }
         }
     }
@@ -116,7 +115,8 @@ package struct ExperimentSimulation {
     }
 
     private func outcome(_ plans: [Plan]) throws -> Outcome {
-        let search = GroupingSearch(profile: profile, costs: costs)
+        let search = GroupingSearch(
+            profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
         for plan in plans {
             if let shortage = search.shortage(of: plan) { return .outOfMemory(reason: shortage) }
         }
@@ -125,7 +125,8 @@ package struct ExperimentSimulation {
 
     private func search(_ groupings: [[Int]], mayCutRounds: Bool = false) throws -> Outcome {
         let size = experiment.training.miniBatchSize
-        let search = GroupingSearch(profile: profile, costs: costs)
+        let search = GroupingSearch(
+            profile: profile, costs: costs, schedule: experiment.pipelineSchedule)
         for rounds in mayCutRounds ? divisors(size) : [1] {
             var plans: [Plan] = []
             for count in microBatchCounts(size / rounds) {

@@ -9,9 +9,11 @@ import Plans
 package struct GroupingSearch: Sendable {
     private let profile: Profile
     private let costs: any StepCosts
+    private let schedule: PipelineSchedule
     private let stageCosts: StageCosts
 
-    package init(profile: Profile, costs: any StepCosts) {
+    package init(profile: Profile, costs: any StepCosts, schedule: PipelineSchedule) {
+        self.schedule = schedule
         self.profile = profile
         self.costs = costs
         stageCosts = StageCosts(profile: profile)
@@ -53,7 +55,7 @@ package struct GroupingSearch: Sendable {
     /// Which rank of a plan needs more than its budget, as a clause; nil when all fit.
     package func shortage(of plan: Plan) -> String? {
         for (index, stage) in plan.stages.enumerated() {
-            let inFlight = MemoryModel.inFlightCount(
+            let inFlight = schedule.inFlightCount(
                 stage: index, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount)
             for (member, rank) in stage.ranks.enumerated() {
                 let bytes = costs.peakBytes(
@@ -102,7 +104,7 @@ package struct GroupingSearch: Sendable {
         for stage in stride(from: stageCount - 1, through: 0, by: -1) {
             let group = groups[stage]
             let seconds = cumulativeSeconds(group)
-            let inFlight = MemoryModel.inFlightCount(
+            let inFlight = schedule.inFlightCount(
                 stage: stage, stageCount: stageCount, microBatchCount: microBatchCount)
             let isLast = stage == stageCount - 1
             let links = isLast ? [] : linkSeconds(group, groups[stage + 1])

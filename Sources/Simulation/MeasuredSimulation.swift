@@ -24,7 +24,7 @@ package struct MeasuredSimulation: Sendable {
         self.plan = plan
         self.profile = profile
         let costs = experiment.stageCosts(profile)
-        simulation = Simulator(profile: profile, costs: costs).run(plan)
+        simulation = Simulator(profile: profile, costs: costs, schedule: costs.schedule).run(plan)
     }
 
     /// The plan, what each rank computes and holds, and the step, for a person.

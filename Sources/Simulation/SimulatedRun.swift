@@ -36,7 +36,7 @@ package struct SimulatedRun: Sendable {
     package func footprint(stage: Int) -> TrainingMemory.Footprint {
         costs.footprint(
             plan.stages[stage], member: 0,
-            inFlightCount: MemoryModel.inFlightCount(
+            inFlightCount: experiment.pipelineSchedule.inFlightCount(
                 stage: stage, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount))
     }
 

@@ -16,9 +16,13 @@ package struct Simulator: Sendable {
     private let profile: Profile
     private let costs: any StepCosts
     private let stageCosts: StageCosts
+    private let schedule: PipelineSchedule
 
-    /// - Parameter costs: `StageCosts` for a measured profile, `AnalyticCosts` for one by formula.
-    package init(profile: Profile, costs: any StepCosts) {
+    /// - Parameters:
+    ///   - costs: `StageCosts` for a measured profile, `AnalyticCosts` for one by formula.
+    ///   - schedule: what every rank plays.
+    package init(profile: Profile, costs: any StepCosts, schedule: PipelineSchedule) {
+        self.schedule = schedule
         self.profile = profile
         self.costs = costs
         stageCosts = StageCosts(profile: profile)
@@ -26,7 +30,7 @@ package struct Simulator: Sendable {
 
     /// Simulates one mini-batch of a plan that is valid for the profile.
     package func run(_ plan: Plan) -> SimulatedStep {
-        var state = State(profile, stageCosts, costs, plan)
+        var state = State(profile, stageCosts, costs, schedule, plan)
         while state.advance() {}
         precondition(state.isDone, "the schedule of the plan never ends: a rank waits for what nobody sends")
         return state.result
@@ -80,12 +84,16 @@ package struct Simulator: Sendable {
         private var processors: [SharedProcessor] = []
         private var ready = TimeQueue()
 
-        init(_ profile: Profile, _ stageCosts: StageCosts, _ costs: any StepCosts, _ plan: Plan) {
+        init(
+            _ profile: Profile, _ stageCosts: StageCosts, _ costs: any StepCosts,
+            _ schedule: PipelineSchedule,
+            _ plan: Plan
+        ) {
             (self.profile, self.stageCosts, self.costs, self.plan) = (profile, stageCosts, costs, plan)
             groupArrivals = Array(repeating: 0, count: plan.stages.count)
             let count = plan.microBatchCount
             for (index, stage) in plan.stages.enumerated() {
-                let actions = Schedule.oneForwardOneBackward(
+                let actions = schedule.actions(
                     stage: index, stageCount: plan.stages.count, microBatchCount: count)
                 for (member, rank) in stage.ranks.enumerated() {
                     let samples = Double(stage.share[member])

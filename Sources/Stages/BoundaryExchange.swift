@@ -123,7 +123,7 @@ package final class BoundaryExchange {
     /// run ahead and fill its memory with sends that the next stage has not received.
     private func progress() throws {
         sends = try sends.map { try $0.filter { !(try $0.test()) } }.filter { !$0.isEmpty }
-        while sends.count > Schedule.sendsUnderWay {
+        while sends.count > PipelineSchedule.sendsUnderWay {
             for request in sends.removeFirst() { try request.wait() }
         }
     }
@@ -149,7 +149,7 @@ package final class BoundaryExchange {
         // Where nothing before a boundary is trained, no gradients cross it and no messages are exchanged.
         guard !parts(direction, of: boundary).isEmpty else { return }
         while let microBatch = queues[direction]!.pending.first,
-            queues[direction]!.posted.count < Schedule.receivesAhead
+            queues[direction]!.posted.count < PipelineSchedule.receivesAhead
         {
             queues[direction]!.pending.removeFirst()
             let neighbour = placement.stageIndex + (direction == .forward ? -1 : 1)

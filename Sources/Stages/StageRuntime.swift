@@ -12,7 +12,7 @@ struct StageActivity: CustomStringConvertible {
     var description: String { "stage \(stage), \(action)" }
 }
 
-/// Runs one stage: interprets the action list that `Schedule` made.
+/// Runs one stage: interprets the action list of a `PipelineSchedule`.
 package final class StageRuntime {
     /// What a mini-batch left on this rank.
     package struct Result {
@@ -43,17 +43,20 @@ package final class StageRuntime {
     package let model: StageModel
     private let placement: Placement
     private let exchange: BoundaryExchange
+    private let schedule: PipelineSchedule
     private let trace: TraceRecorder
     private var inFlight: [Int: InFlight] = [:]
     /// Called between any two actions: advances transfers beside them.
     package var betweenActions: () throws -> Void = {}
 
     package init(
-        _ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange, trace: TraceRecorder
+        _ model: StageModel, _ placement: Placement, _ exchange: BoundaryExchange,
+        schedule: PipelineSchedule, trace: TraceRecorder
     ) {
         self.model = model
         self.placement = placement
         self.exchange = exchange
+        self.schedule = schedule
         self.trace = trace
     }
 
@@ -67,7 +70,7 @@ package final class StageRuntime {
         samples: [Int], builder: BatchBuilder, dropout: (([Int]) -> DropoutKeys)?,
         recorder: ActivationRecorder?
     ) throws -> Result {
-        let actions = Schedule.oneForwardOneBackward(
+        let actions = schedule.actions(
             stage: placement.stageIndex, stageCount: placement.plan.stages.count,
             microBatchCount: placement.plan.microBatchCount)
         let sequence = MicroBatchSequence([samples], placement)
@@ -141,7 +144,7 @@ package final class StageRuntime {
     }
 
     private func forwardActions(_ sequence: MicroBatchSequence) -> [PipelineAction] {
-        Schedule.forwardOnly(
+        PipelineSchedule.forwardOnly(
             stage: placement.stageIndex, stageCount: placement.plan.stages.count,
             microBatchCount: sequence.count)
     }

@@ -10,15 +10,11 @@ private struct NaiveModel {
     let kind: PlannerKind
 
     func isFeasible(_ plan: Plan) -> Bool {
-        let stageCount = plan.stages.count
-        return plan.stages.enumerated().allSatisfy { i, stage in
+        let memory = NaiveMemory(profile: profile)
+        return plan.stages.enumerated().allSatisfy { index, stage in
             zip(stage.ranks, stage.share).allSatisfy { rank, share in
                 guard let budget = profile.devices[rank].memoryBudgetBytes else { return true }
-                // The memory model has tests of its own.
-                return StageCosts(profile: profile).peakBytes(
-                    layers: stage.layers, share: share,
-                    inFlightCount: min(plan.microBatchCount, stageCount - i),
-                    microBatch: (plan.microBatchSize, plan.microBatchCount)) <= budget
+                return memory.bytes(plan, stage: index, share: share) <= budget
             }
         }
     }

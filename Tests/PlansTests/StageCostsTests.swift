@@ -74,9 +74,15 @@ struct StageCostsTests {
         #expect(bytes(MemoryModel(), 4) == 2000 + 600 + inFlight)
         #expect(bytes(MemoryModel(optimizerStateMultiple: 0), 4) == 2000 + 200 + inFlight)
         #expect(bytes(MemoryModel(bucketMultiple: 1), 4) == 2000 + 800 + inFlight)
-        #expect(MemoryModel.inFlightCount(stage: 0, stageCount: 4, microBatchCount: 8) == 4)
-        #expect(MemoryModel.inFlightCount(stage: 3, stageCount: 4, microBatchCount: 8) == 1)
-        #expect(MemoryModel.inFlightCount(stage: 0, stageCount: 4, microBatchCount: 2) == 2)
+        #expect(
+            PipelineSchedule.oneForwardOneBackward.inFlightCount(stage: 0, stageCount: 4, microBatchCount: 8)
+                == 4)
+        #expect(
+            PipelineSchedule.oneForwardOneBackward.inFlightCount(stage: 3, stageCount: 4, microBatchCount: 8)
+                == 1)
+        #expect(
+            PipelineSchedule.oneForwardOneBackward.inFlightCount(stage: 0, stageCount: 4, microBatchCount: 2)
+                == 2)
     }
 
     @Test("a stage that recomputes keeps its inputs and runs forward twice")

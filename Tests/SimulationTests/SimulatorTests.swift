@@ -14,7 +14,9 @@ struct SimulatorTests {
         ], microBatchCount: 2)
 
     private func simulate(_ profile: Profile, _ plan: Plan) -> SimulatedStep {
-        Simulator(profile: profile, costs: StageCosts(profile: profile)).run(plan)
+        Simulator(
+            profile: profile, costs: StageCosts(profile: profile), schedule: .oneForwardOneBackward
+        ).run(plan)
     }
 
     @Test("two stages and two micro-batches, drawn by hand")
@@ -95,6 +97,29 @@ struct SimulatorTests {
         expectNoOverlap(result)
     }
 
+    @Test("another schedule, drawn by hand: all forwards, then all backwards, every micro-batch in flight")
+    func anotherSchedule() throws {
+        let profile = try Profiles.twoDevices()
+        let costs = StageCosts(profile: profile, schedule: .allForwardAllBackward)
+        let result = Simulator(profile: profile, costs: costs, schedule: costs.schedule).run(pipeline)
+        // As above, but rank 1 runs F1 before B0: 0  F0 F1 .. .. . . . B0 B0 B1 B1; 1  .. F0 F1 B0 B0 B1 B1. Its gradients
+        // arrive at 6.6 and 8.6.
+        #expect(abs(result.stepSeconds - 10.6) < 1e-12)
+        func start(_ rank: Int, _ name: String) -> Double {
+            result.spans.first { $0.rank == rank && $0.lane == .compute && $0.name == name }?.start ?? -1
+        }
+        #expect(start(1, "F1") == 3)
+        #expect(start(1, "B0") == 4)
+        #expect(abs(start(0, "B0") - 6.6) < 1e-12)
+        #expect(result.ranks.map(\.peakInFlightCount) == [2, 2])
+        // The memory model was told the same, and holds more on the last stage than under 1F1B.
+        let predicted = costs.predictions(of: pipeline)
+        #expect(result.ranks.map(\.peakBytes) == predicted.map { $0.memoryBytes[0] })
+        let usual = StageCosts(profile: profile).predictions(of: pipeline)
+        #expect(predicted[0].memoryBytes == usual[0].memoryBytes)
+        #expect(predicted[1].memoryBytes[0] > usual[1].memoryBytes[0])
+    }
+
     private func expectNoOverlap(_ result: SimulatedStep) {
         for rank in result.ranks {
             for lane in [SimulatedStep.Lane.compute, .network] {
@@ -121,7 +146,7 @@ struct SimulatorTests {
         let count = 1 + Int(random.uniform(at: 3) * 6)
         let costs = StageCosts(profile: profile)
         let plan = try #require(
-            GroupingSearch(profile: profile, costs: costs).plan(
+            GroupingSearch(profile: profile, costs: costs, schedule: .oneForwardOneBackward).plan(
                 grouping: grouping, microBatchSize: 4, microBatchCount: count))
         try plan.validate(layerCount: layerCount, worldSize: 4, miniBatchSize: 4 * count)
         let result = simulate(profile, plan)
@@ -131,12 +156,12 @@ struct SimulatorTests {
             #expect(rank.busySeconds <= result.stepSeconds)
             #expect(
                 rank.peakInFlightCount
-                    == MemoryModel.inFlightCount(
+                    == PipelineSchedule.oneForwardOneBackward.inFlightCount(
                         stage: rank.stage, stageCount: plan.stages.count, microBatchCount: count))
             let member = plan.stages[rank.stage].ranks.firstIndex(of: rank.rank)!
             #expect(rank.peakBytes == predictions[rank.stage].memoryBytes[member])
             // The order of computing is the schedule's.
-            let order = Schedule.oneForwardOneBackward(
+            let order = PipelineSchedule.oneForwardOneBackward.actions(
                 stage: rank.stage, stageCount: plan.stages.count, microBatchCount: count
             ).map(\.description).filter { $0.hasPrefix("F") || $0.hasPrefix("B") }
             let found = result.spans.filter { $0.rank == rank.rank && $0.lane == .compute }.sorted {
@@ -164,7 +189,7 @@ struct SimulatorTests {
             for grouping in GroupingSearch.groupings(of: devices, stageCounts: 1...devices) {
                 for count in [2, 4, 8] {
                     let plan = try #require(
-                        GroupingSearch(profile: profile, costs: costs).plan(
+                        GroupingSearch(profile: profile, costs: costs, schedule: .oneForwardOneBackward).plan(
                             grouping: grouping, microBatchSize: devices, microBatchCount: count))
                     let estimate = LatencyEstimate.bottleneck(
                         costs.predictions(of: plan), microBatchCount: count)
@@ -187,7 +212,7 @@ struct GroupingSearchTests {
             func bottleneck(_ plan: Plan) -> Double {
                 PlannerKind.exact.bottleneckSeconds(costs.predictions(of: plan))
             }
-            let found = GroupingSearch(profile: profile, costs: costs).plan(
+            let found = GroupingSearch(profile: profile, costs: costs, schedule: .oneForwardOneBackward).plan(
                 grouping: grouping, microBatchSize: 4, microBatchCount: 3)
             var best = Double.infinity
             for bounds in ascending(grouping.count - 1, from: 1, to: 5) {

@@ -1,6 +1,5 @@
 import Cluster
 import Testing
-import Training
 
 /// Which interface leads to another host.
 @Suite struct NetworkTests {

@@ -3,7 +3,6 @@ import Profiling
 import Stages
 import Support
 import Testing
-import Training
 
 @Suite struct PeakTokensTests {
     /// Against every run of slots of every mini-batch, counted one by one.

@@ -82,14 +82,15 @@ import Testing
                     if isIdle {
                         [.allReduceGradients, .optimizerStep]
                     } else if isCached {
-                        Schedule.oneForwardOneBackward(stage: 0, stageCount: 1, microBatchCount: 1)
+                        PipelineSchedule.oneForwardOneBackward.actions(
+                            stage: 0, stageCount: 1, microBatchCount: 1)
                     } else if let stage {
-                        Schedule.oneForwardOneBackward(
+                        PipelineSchedule.oneForwardOneBackward.actions(
                             stage: stage, stageCount: plan.stages.count, microBatchCount: plan.microBatchCount
                         )
                     } else { [] }
                 #expect(
-                    actions.map(\.name).joined(separator: " ") == Schedule.text(expected),
+                    actions.map(\.name).joined(separator: " ") == PipelineSchedule.text(expected),
                     "rank \(rank), step \(step)")
                 let whole = events.filter { $0.category == "step" }
                 #expect(whole.count == 1)

@@ -26,7 +26,7 @@ package final class AdapterRunner {
         let adapter = try context.world.agree { try AdapterDirectory(adapterPath) }
         maximumLength = try context.world.agree { try adapter.maximumGenerationLength() }
         let pipeline = try PipelinePhase(
-            session.model, try EvaluationPlan.make(session),
+            session.model, try EvaluationPlan.make(session), session.experiment.pipelineSchedule,
             miniBatchSize: session.experiment.training.miniBatchSize, on: context)
         try context.world.agree {
             if let model = pipeline.model {

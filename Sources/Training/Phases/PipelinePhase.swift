@@ -28,7 +28,10 @@ final class PipelinePhase {
     /// Of streams, once there was one.
     private var pace: StreamPace?
 
-    init(_ tuned: TunedModel, _ plan: Plan, miniBatchSize: Int, on context: RankContext) throws {
+    init(
+        _ tuned: TunedModel, _ plan: Plan, _ schedule: PipelineSchedule, miniBatchSize: Int,
+        on context: RankContext
+    ) throws {
         self.context = context
         self.plan = plan
         self.miniBatchSize = miniBatchSize
@@ -51,7 +54,7 @@ final class PipelinePhase {
                 $0, pipeline, family: family, configuration, ledger: ledger, trace: context.trace)
         }
         if let place, let model, let exchange {
-            runtime = StageRuntime(model, place, exchange, trace: context.trace)
+            runtime = StageRuntime(model, place, exchange, schedule: schedule, trace: context.trace)
         } else {
             runtime = nil
         }

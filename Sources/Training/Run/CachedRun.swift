@@ -107,7 +107,7 @@ final class CachedRun {
     private var isFirstEpochOpen: Bool { run.firstEpoch == 1 }
 
     /// Whether the samples pass through the backbone without waiting for the side network.
-    private var streams: Bool { experiment.parallelism.schedule == .streaming }
+    private var streams: Bool { experiment.parallelism.firstPass == .streaming }
 
     /// Whether the first epoch, or what is left of it, passes through the stages: unless the run goes on under another
     /// plan, or streams. The stages would then compute again what the cache has, so it is completed first and the epoch

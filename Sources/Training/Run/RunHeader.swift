@@ -66,7 +66,7 @@ struct RunHeader {
         if let predicted = choice.plan.predicted {
             let step = Format.duration(predicted.meanStepSeconds ?? predicted.stepSeconds)
             // What a planner compares is the time of a step through all stages.
-            let isStreaming = session.experiment.parallelism.schedule == .streaming
+            let isStreaming = session.experiment.parallelism.firstPass == .streaming
             reporter.note(
                 "plan: \(choice.plan.stages.count) stage(s), \(choice.plan.microBatchCount) micro-batch(es) of "
                     + "\(choice.plan.microBatchSize); predicted \(step) a step with the backbone"

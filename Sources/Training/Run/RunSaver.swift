@@ -31,7 +31,9 @@ final class RunSaver {
             path: directory.tracePath,
             label: choice.plan.label(ofRank: context.rank) + " on \(hosts[context.rank])",
             predicted: choice.profile.map {
-                Simulator(profile: $0, costs: experiment.stageCosts($0)).run(choice.plan).trace
+                Simulator(
+                    profile: $0, costs: experiment.stageCosts($0), schedule: experiment.pipelineSchedule
+                ).run(choice.plan).trace
             }, begun: session.start, on: context)
         checkpoints = try CheckpointKeeper(
             directory, experiment.output, subject, choice, layout, hosts: hosts, resumed: resumed, on: context

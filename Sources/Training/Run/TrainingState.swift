@@ -18,7 +18,7 @@ final class TrainingState {
         completedSteps: Int = 0
     ) {
         let training = experiment.training
-        schedule = experiment.schedule(stepCount: training.epochs * course.stepsPerEpoch)
+        schedule = experiment.learningRateSchedule(stepCount: training.epochs * course.stepsPerEpoch)
         maximumGradientNorm = training.maximumGradientNorm
         self.completedSteps = completedSteps
         switch training.optimizer {

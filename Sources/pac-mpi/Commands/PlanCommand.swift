@@ -36,7 +36,8 @@ struct PlanCommand: ParsableCommand {
         let costs = experiment.stageCosts(profile)
         let forecast = Forecast(
             plan, costs, epochs: experiment.training.epochs,
-            streams: experiment.parallelism.schedule == .streaming)
+            streams: experiment.parallelism.firstPass == .streaming,
+            cachedNumberBytes: experiment.cache.precision.byteCount)
         if let forecast {
             Output.line("\n" + forecast.table)
         }

@@ -59,12 +59,12 @@ private struct Execution {
 
 private let grid = (1...6).flatMap { stageCount in (1...12).map { (stageCount, $0) } }
 
-@Suite("Schedule")
-struct ScheduleTests {
+@Suite("PipelineSchedule")
+struct PipelineScheduleTests {
     @Test("1F1B of all stages runs to completion within the in-flight bound", arguments: grid)
     func oneForwardOneBackwardCompletes(stageCount: Int, microBatchCount: Int) {
         let lists = (0..<stageCount).map {
-            Schedule.oneForwardOneBackward(
+            PipelineSchedule.oneForwardOneBackward.actions(
                 stage: $0, stageCount: stageCount, microBatchCount: microBatchCount)
         }
         let execution = Execution(lists)
@@ -100,7 +100,7 @@ struct ScheduleTests {
     @Test("forward-only lists run to completion and hold no gradient action", arguments: grid)
     func forwardOnlyCompletes(stageCount: Int, microBatchCount: Int) {
         let lists = (0..<stageCount).map {
-            Schedule.forwardOnly(stage: $0, stageCount: stageCount, microBatchCount: microBatchCount)
+            PipelineSchedule.forwardOnly(stage: $0, stageCount: stageCount, microBatchCount: microBatchCount)
         }
         let execution = Execution(lists)
         #expect(execution.finished)
@@ -113,8 +113,8 @@ struct ScheduleTests {
     @Test("golden texts")
     func goldenTexts() {
         func text(_ stage: Int, of count: Int, _ microBatchCount: Int) -> String {
-            Schedule.text(
-                Schedule.oneForwardOneBackward(
+            PipelineSchedule.text(
+                PipelineSchedule.oneForwardOneBackward.actions(
                     stage: stage, stageCount: count, microBatchCount: microBatchCount))
         }
         #expect(text(0, of: 1, 2) == "F0 B0 F1 B1 AR OS")
@@ -126,22 +126,23 @@ struct ScheduleTests {
         #expect(text(2, of: 3, 4) == "RF0 F0 B0 SB0 RF1 F1 B1 SB1 RF2 F2 B2 SB2 RF3 F3 B3 SB3 AR OS")
         #expect(text(0, of: 4, 1) == "F0 SF0 RB0 B0 AR OS")
         #expect(
-            Schedule.text(Schedule.forwardOnly(stage: 1, stageCount: 3, microBatchCount: 2))
+            PipelineSchedule.text(PipelineSchedule.forwardOnly(stage: 1, stageCount: 3, microBatchCount: 2))
                 == "RF0 F0 SF0 RF1 F1 SF1")
     }
 
     @Test("text parses back to the same actions")
     func textRoundTrip() throws {
-        let actions = Schedule.oneForwardOneBackward(stage: 1, stageCount: 4, microBatchCount: 11)
-        #expect(try Schedule.parse(Schedule.text(actions)) == actions)
-        #expect(try Schedule.parse("") == [])
+        let actions = PipelineSchedule.oneForwardOneBackward.actions(
+            stage: 1, stageCount: 4, microBatchCount: 11)
+        #expect(try PipelineSchedule.parse(PipelineSchedule.text(actions)) == actions)
+        #expect(try PipelineSchedule.parse("") == [])
     }
 
     @Test(
         "text that is no action is refused",
         arguments: ["X0", "F", "F-1", "F01", "F 0", "AR1", "rf0", "OS0", "F0x", "F99999999999999999999"])
     func badText(word: String) {
-        #expect(throws: Failure.self) { try Schedule.parse("F0 \(word)") }
+        #expect(throws: Failure.self) { try PipelineSchedule.parse("F0 \(word)") }
     }
 
     @Test("the error names the action's position")
@@ -150,6 +151,6 @@ struct ScheduleTests {
             throws: Failure.configuration(
                 "schedule: action 2: expected RF, F, SF, RB, B or SB with a micro-batch, AR or OS, found \"G1\""
             )
-        ) { try Schedule.parse("F0 B0 G1 OS") }
+        ) { try PipelineSchedule.parse("F0 B0 G1 OS") }
     }
 }
