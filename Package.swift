@@ -40,8 +40,9 @@ let package = Package(
         .target(name: "Reporting", dependencies: ["Support"], swiftSettings: strict),
 
         // Floor 2
+        // Tensors in files, as they are stored.
         .target(
-            name: "Models", dependencies: ["TensorCore", "CKernels", "Support"],
+            name: "WeightFiles", dependencies: ["TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
         .target(
             name: "TextData", dependencies: ["Tokenizers", "ChatTemplates", "Support"],
@@ -50,8 +51,17 @@ let package = Package(
         .target(name: "Plans", dependencies: ["Support"], swiftSettings: strict),
 
         // Floor 3
+        .target(
+            name: "Models", dependencies: ["WeightFiles", "TensorCore", "CKernels", "Support"],
+            swiftSettings: strict),
         // How a plan is found.
         .target(name: "Planning", dependencies: ["Plans", "Support"], swiftSettings: strict),
+
+        // Floor 4
+        // The kinds of models that people have.
+        .target(
+            name: "Families", dependencies: ["Models", "WeightFiles", "TensorCore", "Support"],
+            swiftSettings: strict),
         // A mini-batch through the stages of a plan.
         .target(
             name: "Stages",
@@ -59,26 +69,32 @@ let package = Package(
                 "Models", "Plans", "TextData", "TensorCore", "MPI", "CKernels", "Reporting", "Support",
             ],
             swiftSettings: strict),
+
+        // Floor 5
         // This build against another implementation.
         .target(
             name: "Verification",
             dependencies: [
-                "Models", "TensorCore", "CKernels", "Tokenizers", "TextData", "Reporting", "Support",
+                "Families", "WeightFiles", "Models", "TensorCore", "CKernels", "Tokenizers", "TextData",
+                "Reporting", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 4: the experiment, as a user writes it.
+        // The experiment, as a user writes it.
         .target(
             name: "Configuration",
-            dependencies: ["Models", "Planning", "Plans", "TensorCore", "TextData", "Support"],
+            dependencies: [
+                "Families", "Models", "WeightFiles", "Planning", "Plans", "TensorCore", "TextData", "Support",
+            ],
             swiftSettings: strict),
 
-        // Floor 5
+        // Floor 6
         // Training on devices that need not exist.
         .target(
             name: "Simulation",
             dependencies: [
-                "Configuration", "Models", "Planning", "Plans", "TextData", "Reporting", "Support",
+                "Configuration", "Families", "Models", "Planning", "Plans", "TextData", "Reporting",
+                "Support",
             ],
             swiftSettings: strict),
         // The page of a run that has been.
@@ -94,16 +110,17 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Floor 6: the frozen model's activations on the ranks' disks.
+        // Floor 7: the frozen model's activations on the ranks' disks.
         .target(
             name: "ActivationCache",
             dependencies: [
-                "Stages", "Cluster", "Configuration", "Models", "Plans", "TextData", "TensorCore", "MPI",
+                "Stages", "Cluster", "Configuration", "Models", "WeightFiles", "Plans", "TextData",
+                "TensorCore", "MPI",
                 "HDF5", "CKernels", "Reporting", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 7: what the planner needs to know, measured on every rank.
+        // Floor 8: what the planner needs to know, measured on every rank.
         .target(
             name: "Profiling",
             dependencies: [
@@ -111,18 +128,20 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Floor 8: a run, from the experiment to the adapter.
+        // Floor 9: a run, from the experiment to the adapter.
         .target(
             name: "Training",
             dependencies: [
-                "Profiling", "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration", "Models",
+                "Profiling", "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration",
+                "Families",
+                "Models", "WeightFiles",
                 "Planning",
                 "Plans", "TextData", "Tokenizers", "ChatTemplates", "TensorCore", "MPI", "HDF5", "Reporting",
                 "CKernels", "CBLAS", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 9: commands, the terminal, exit statuses.
+        // Floor 10: commands, the terminal, exit statuses.
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
@@ -140,7 +159,8 @@ let package = Package(
         .executableTarget(
             name: "microbenchmarks",
             dependencies: [
-                "Peak", "CBLAS", "CKernels", "Models", "Planning", "Plans", "TensorCore", "Tokenizers",
+                "Peak", "CBLAS", "CKernels", "Families", "Models", "WeightFiles", "Planning", "Plans",
+                "TensorCore", "Tokenizers",
                 "Support",
             ],
             path: "experiments/benchmarks/micro", swiftSettings: strict),
@@ -157,7 +177,7 @@ let package = Package(
             name: "spmd-checks",
             dependencies: [
                 "RankChecks", "Training", "Profiling", "ActivationCache", "Stages", "Cluster",
-                "Configuration", "Models",
+                "Configuration", "Families", "Models", "WeightFiles",
                 "Planning", "Plans", "TensorCore", "MPI", "Support",
             ],
             path: "Tests/spmd-checks",
@@ -205,7 +225,8 @@ let package = Package(
         .testTarget(
             name: "TensorCoreTests", dependencies: ["TensorCore", "Support"], swiftSettings: strict),
         .testTarget(
-            name: "ModelsTests", dependencies: ["Models", "TensorCore", "Support"],
+            name: "ModelsTests",
+            dependencies: ["Families", "Models", "WeightFiles", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
             name: "MPITests", dependencies: ["MPI", "mpi-checks", "Launching", "Support"],
@@ -217,7 +238,8 @@ let package = Package(
             name: "TrainingTests",
             dependencies: [
                 "Training", "Profiling", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
-                "Verification", "Simulation", "Models", "Planning", "Plans", "TextData", "Tokenizers",
+                "Verification", "Simulation", "Families", "Models", "WeightFiles", "Planning", "Plans",
+                "TextData", "Tokenizers",
                 "TensorCore", "HDF5",
                 "Reporting", "Support", "Launching", "pac-mpi", "spmd-checks",
             ],

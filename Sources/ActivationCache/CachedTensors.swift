@@ -2,6 +2,7 @@ import MPI
 import Models
 import Support
 import TensorCore
+import WeightFiles
 
 /// What a kept cache holds besides the activations, so that `replay` never opens the model's weights: the frozen tensors of
 /// the head (`frozen`), the side network before training (`side-initial`), and a classifier that was saved with the model

@@ -1,7 +1,9 @@
+import Families
 import Models
 import Plans
 import Support
 import TensorCore
+import WeightFiles
 
 extension Profile {
     /// Checks that the profile is of the experiment's model and technique, as far as it can be told without reading the

@@ -5,14 +5,14 @@ import TensorCore
 ///
 /// Under Parallel Adapters it always runs in inference mode; with dropout its activations would not be invariants of the
 /// sample and could not be cached.
-public final class BackboneSlice {
+package final class BackboneSlice {
     private let family: any ModelFamily
     private let embeddings: [StackKind: any EmbeddingLayer]
     private let blocks: StackBlocks
     /// The encoder's final norm, on the stage where the decoder begins.
     private let encoderNorm: Norm?
 
-    public init(_ family: any ModelFamily, steps: [LayerStep], source: any ParameterSource) throws {
+    package init(_ family: any ModelFamily, steps: [LayerStep], source: any ParameterSource) throws {
         var embeddings: [StackKind: any EmbeddingLayer] = [:]
         var encoderNorm: Norm?
         for case .embedding(let stack) in steps {
@@ -30,7 +30,7 @@ public final class BackboneSlice {
     /// Runs one step; `lane` is nil only before the first. The head is no step of the backbone.
     ///
     /// - Returns: the lane whose hidden state is the activation b of the step.
-    public func advance(
+    package func advance(
         _ lane: Lane?, _ step: LayerStep, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
         caches: GenerationCaches? = nil
     ) -> Lane {

@@ -1,15 +1,15 @@
 import TensorCore
 
 /// Keys and values of packed sequences: rows `spans[i]` belong to sequence i.
-public struct KeysAndValues {
-    let keys: Tensor
-    let values: Tensor
-    let spans: [Range<Int>]
+package struct KeysAndValues {
+    package let keys: Tensor
+    package let values: Tensor
+    package let spans: [Range<Int>]
 }
 
 /// The keys and values that one decoder block keeps between the steps of a generation: its own tokens so far, and the
 /// encoder's, computed once.
-public final class BlockCache {
+package final class BlockCache {
     private let capacity: Int
     /// Tokens of each sequence so far.
     private var lengths: [Int] = []
@@ -17,7 +17,7 @@ public final class BlockCache {
     private var cross: KeysAndValues?
 
     /// - Parameter capacity: tokens that a sequence can grow to.
-    public init(capacity: Int) { self.capacity = capacity }
+    package init(capacity: Int) { self.capacity = capacity }
 
     /// Appends each sequence's new keys and values, of a prompt or of one token, and returns all so far.
     func appendSelf(_ new: KeysAndValues) -> KeysAndValues {

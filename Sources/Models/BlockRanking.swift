@@ -2,32 +2,32 @@
 ///
 /// If one reduction factor divides another, its kept parts include the other's. So a pruned block can be pruned further
 /// from its own tensors, if their ranking is known.
-public struct BlockRanking: Equatable, Sendable {
+package struct BlockRanking: Equatable, Sendable {
     /// For each attention and kv head: dimensions of q and k (empty where rotary pairs stay whatever they weigh), and of v
     /// and o, local to the head.
-    public var attentions: [Attention]
+    package var attentions: [Attention]
     /// Units of the feed-forward.
-    public var feedForward: [Int]
+    package var feedForward: [Int]
 
-    public struct Attention: Equatable, Sendable {
-        public var kind: AttentionDescription.Kind
-        public var qk: [[Int]]
-        public var vo: [[Int]]
+    package struct Attention: Equatable, Sendable {
+        package var kind: AttentionDescription.Kind
+        package var qk: [[Int]]
+        package var vo: [[Int]]
 
-        public init(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]]) {
+        package init(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]]) {
             self.kind = kind
             self.qk = qk
             self.vo = vo
         }
     }
 
-    public init(attentions: [Attention], feedForward: [Int]) {
+    package init(attentions: [Attention], feedForward: [Int]) {
         self.attentions = attentions
         self.feedForward = feedForward
     }
 
     /// The ranking of what a plan keeps, in the numbering of the pruned block.
-    public func kept(_ plan: StructuralPruning.BlockPlan) -> BlockRanking {
+    package func kept(_ plan: StructuralPruning.BlockPlan) -> BlockRanking {
         BlockRanking(
             attentions: zip(attentions, plan.attentions).map { own, kept in
                 Attention(
@@ -37,7 +37,7 @@ public struct BlockRanking: Equatable, Sendable {
     }
 
     /// The places, among what was kept, of the weightiest of a ranking.
-    public static func positions(_ ranking: [Int], _ kept: [Int]) -> [Int] {
+    package static func positions(_ ranking: [Int], _ kept: [Int]) -> [Int] {
         let places = Dictionary(uniqueKeysWithValues: kept.enumerated().map { ($1, $0) })
         return ranking.compactMap { places[$0] }
     }

@@ -4,21 +4,21 @@ import Support
 ///
 /// Hugging Face's classes have up to three probabilities for these places; here one (`training.dropout`) serves all at
 /// which a family drops at all.
-public struct DropoutPlaces: OptionSet, Sendable {
-    public let rawValue: Int
+package struct DropoutPlaces: OptionSet, Sendable {
+    package let rawValue: Int
 
-    public init(rawValue: Int) { self.rawValue = rawValue }
+    package init(rawValue: Int) { self.rawValue = rawValue }
 
     /// What a stack's embedding gives.
-    public static let embedding = DropoutPlaces(rawValue: 1)
+    package static let embedding = DropoutPlaces(rawValue: 1)
     /// The attention probabilities.
-    public static let probabilities = DropoutPlaces(rawValue: 2)
+    package static let probabilities = DropoutPlaces(rawValue: 2)
     /// What the activation function of a feed-forward gives.
-    public static let activations = DropoutPlaces(rawValue: 4)
+    package static let activations = DropoutPlaces(rawValue: 4)
     /// What an attention or a feed-forward adds to the residual stream.
-    public static let outputs = DropoutPlaces(rawValue: 8)
+    package static let outputs = DropoutPlaces(rawValue: 8)
     /// What a stack's final norm gives.
-    public static let finalNorm = DropoutPlaces(rawValue: 16)
+    package static let finalNorm = DropoutPlaces(rawValue: 16)
 
     /// Reads a family's probabilities from its `config.json`.
     ///
@@ -26,7 +26,7 @@ public struct DropoutPlaces: OptionSet, Sendable {
     /// asks for dropout nevertheless.
     /// - Parameter keys: each with its class default and the places for which it counts, the most general first.
     /// - Returns: the first probability above zero, and the places.
-    static func read(
+    package static func read(
         _ configuration: JSONObjectReader, _ keys: [(key: String, default: Double, places: DropoutPlaces)]
     ) throws -> (probability: Double, places: DropoutPlaces) {
         let read = try keys.map {

@@ -1,29 +1,15 @@
-import Support
-
 /// The tokens between which a decoder writes.
-public struct GenerationTokens: Sendable, Equatable {
+package struct GenerationTokens: Sendable, Equatable {
     /// What a decoder reads first; nil for a decoder-only model, which continues its input.
-    public let start: Int32?
+    package let start: Int32?
     /// Any of these ends the text.
-    public let ends: [Int32]
+    package let ends: [Int32]
     /// The token with which every text has to begin; nil where the model chooses it.
-    public let forcedFirst: Int32?
+    package let forcedFirst: Int32?
 
-    /// Reads the tokens of a model that has them in `config.json` or, as newer files do, in `generation_config.json`, which
-    /// then counts.
-    ///
-    /// - Parameters: `start` is what a decoder beside an encoder reads first where the files do not say; nil for a
-    ///   decoder-only model; `ends` is the class default of `eos_token_id`.
-    init(_ files: ModelConfiguration, start: Int32?, ends: [Int32]) throws {
-        self.start = try start.map { try files.tokens("decoder_start_token_id", default: [$0]).first ?? $0 }
-        self.ends = try files.tokens("eos_token_id", default: ends)
-        var first = try files.tokens("forced_bos_token_id", default: [])
-        // The oldest BART files ask for it with a flag.
-        if first.isEmpty,
-            try files.model.optional("force_bos_token_to_be_generated")?.bool() == true
-        {
-            first = try files.tokens("bos_token_id", default: [0])
-        }
-        forcedFirst = first.first
+    package init(start: Int32?, ends: [Int32], forcedFirst: Int32?) {
+        self.start = start
+        self.ends = ends
+        self.forcedFirst = forcedFirst
     }
 }

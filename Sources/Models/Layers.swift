@@ -2,9 +2,9 @@ import Support
 import TensorCore
 
 /// A matrix with an optional bias, and what a technique attached beside it.
-public struct Dense {
-    let weight: Weight
-    let bias: Tensor?
+package struct Dense {
+    package let weight: Weight
+    package let bias: Tensor?
     private let branch: (any Branch)?
 
     /// - Parameter name: of the tensors without ".weight" and ".bias".
@@ -18,29 +18,36 @@ public struct Dense {
 
     /// - Parameters: `dropout` and the rows of each sequence are for an attached branch.
     /// - Shapes: x [n, in]; result [n, out].
-    func callAsFunction(_ x: Tensor, _ dropout: DropoutKeys? = nil, spans: [Range<Int>] = []) -> Tensor {
+    package func callAsFunction(_ x: Tensor, _ dropout: DropoutKeys? = nil, spans: [Range<Int>] = [])
+        -> Tensor
+    {
         let y = linear(x, weight: weight, bias: bias)
         return branch.map { add(y, $0(x, dropout, spans: spans)) } ?? y
     }
 }
 
 /// A row of the token table for each token, without scale or position: where T5 and Llama start.
-struct TokenEmbedding: EmbeddingLayer {
-    let table: Weight
-    let paddingID: Int32?
+package struct TokenEmbedding: EmbeddingLayer {
+    package let table: Weight
+    package let paddingID: Int32?
 
-    func callAsFunction(_ tokens: TokenRows) -> Tensor {
+    package init(table: Weight, paddingID: Int32?) {
+        self.table = table
+        self.paddingID = paddingID
+    }
+
+    package func callAsFunction(_ tokens: TokenRows) -> Tensor {
         embedding([(table, tokens.ids)], paddingID: paddingID)
     }
 }
 
 /// LayerNorm or RMSNorm, whichever the family describes.
-public struct Norm {
+package struct Norm {
     private let description: NormDescription
     private let weight: Tensor
     private let bias: Tensor?
 
-    init(_ description: NormDescription, _ source: any ParameterSource) throws {
+    package init(_ description: NormDescription, _ source: any ParameterSource) throws {
         self.description = description
         weight = try source.parameter(description.name + ".weight", [description.size])
         bias =
@@ -49,7 +56,7 @@ public struct Norm {
     }
 
     /// Normalises x, or x + residual.
-    func callAsFunction(_ x: Tensor, adding residual: Tensor? = nil) -> Tensor {
+    package func callAsFunction(_ x: Tensor, adding residual: Tensor? = nil) -> Tensor {
         switch description.kind {
         case .layerNorm:
             return layerNorm(x, adding: residual, weight: weight, bias: bias!, epsilon: description.epsilon)
@@ -60,13 +67,13 @@ public struct Norm {
 }
 
 /// The dropout of one forward pass: masks keyed by (seed, epoch, sample, place), so that no plan changes them.
-public struct DropoutKeys: Sendable {
-    public let probability: Float
+package struct DropoutKeys: Sendable {
+    package let probability: Float
     private let seed: UInt64
     private let epoch: UInt64
     private let sampleIDs: [Int]
 
-    public init(probability: Double, seed: UInt64, epoch: Int, sampleIDs: [Int]) {
+    package init(probability: Double, seed: UInt64, epoch: Int, sampleIDs: [Int]) {
         self.probability = Float(probability)
         self.seed = seed
         self.epoch = UInt64(epoch)
@@ -74,14 +81,14 @@ public struct DropoutKeys: Sendable {
     }
 
     /// The stream of each sequence at a place, which is named.
-    func keys(_ place: String) -> [UInt64] {
+    package func keys(_ place: String) -> [UInt64] {
         let named = CounterRandom(seed: seed, name: place).key
         return sampleIDs.map { CounterRandom(named, epoch, UInt64($0)).key }
     }
 }
 
 /// Drops at a named place, with the pass's probability or the place's own; nil keys mean inference.
-func drop(
+package func drop(
     _ x: Tensor, _ dropoutKeys: DropoutKeys?, _ place: @autoclosure () -> String, spans: [Range<Int>],
     probability: Float? = nil
 ) -> Tensor {

@@ -1,7 +1,7 @@
 import TensorCore
 
 /// What a batch is trained towards.
-public enum Targets: Sendable, Equatable {
+package enum Targets: Sendable, Equatable {
     case classes([Int32])
     case scores([Float])
     /// One token for each of the batch's target rows.
@@ -10,7 +10,7 @@ public enum Targets: Sendable, Equatable {
     case none
 
     /// Terms of the loss: sequences, or supervised tokens.
-    public var termCount: Int {
+    package var termCount: Int {
         switch self {
         case .classes(let labels): labels.count
         case .scores(let scores): scores.count
@@ -21,19 +21,19 @@ public enum Targets: Sendable, Equatable {
 }
 
 /// Some samples, packed: all tokens one after the other, no padding.
-public struct MicroBatch: Sendable {
+package struct MicroBatch: Sendable {
     /// Row numbers in the data set; they key dropout.
-    public let sampleIDs: [Int]
-    public let input: TokenRows
+    package let sampleIDs: [Int]
+    package let input: TokenRows
     /// Rows of each sample's input.
-    public let inputSpans: [Range<Int>]
+    package let inputSpans: [Range<Int>]
     /// The decoder's input tokens: the target shifted right. Empty for models of one stack, which read `input`.
-    public let decoderInput: TokenRows
-    public let decoderSpans: [Range<Int>]
-    public let targets: Targets
+    package let decoderInput: TokenRows
+    package let decoderSpans: [Range<Int>]
+    package let targets: Targets
     /// Rows of the last stack from which a language model predicts, in the order of its targets: all of a decoder beside
     /// an encoder, those with a label in a decoder-only model. No other rows go through the head.
-    public let targetRows: [Int]
+    package let targetRows: [Int]
 
     /// Packs samples.
     ///
@@ -41,7 +41,7 @@ public struct MicroBatch: Sendable {
     ///   models of one stack; `targetRows` the rows to predict from, nil for all; `firstPositions` the place in its
     ///   sequence of each sample's first decoder token (of its first input token without `decoderInputs`), nil for 0: in
     ///   a generation, the tokens that the caches hold.
-    public init(
+    package init(
         sampleIDs: [Int], inputs: [[Int32]], types: [[Int32]], decoderInputs: [[Int32]] = [],
         targets: Targets,
         targetRows: [Int]? = nil, firstPositions: [Int]? = nil
@@ -59,10 +59,10 @@ public struct MicroBatch: Sendable {
     }
 
     /// Tokens that are computed, encoder and decoder.
-    public var tokenCount: Int { input.ids.count + decoderInput.ids.count }
+    package var tokenCount: Int { input.ids.count + decoderInput.ids.count }
 
     /// The rows of each sequence in a stack. A decoder-only model reads its input there.
-    public func spans(_ stack: StackKind) -> [Range<Int>] {
+    package func spans(_ stack: StackKind) -> [Range<Int>] {
         stack == .encoder || decoderSpans.isEmpty ? inputSpans : decoderSpans
     }
 
@@ -76,7 +76,7 @@ public struct MicroBatch: Sendable {
         }
     }
 
-    func tokens(_ stack: StackKind) -> TokenRows {
+    package func tokens(_ stack: StackKind) -> TokenRows {
         stack == .encoder || decoderSpans.isEmpty ? input : decoderInput
     }
 

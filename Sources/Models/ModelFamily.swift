@@ -2,17 +2,22 @@ import Support
 import TensorCore
 
 /// One side of a model: its encoder or its decoder.
-public enum StackKind: String, Sendable, CaseIterable { case encoder, decoder }
+package enum StackKind: String, Sendable, CaseIterable { case encoder, decoder }
 
 /// A stack and how many blocks it has.
-public struct StackDescription: Sendable, Equatable {
-    public let kind: StackKind
-    public let blockCount: Int
+package struct StackDescription: Sendable, Equatable {
+    package let kind: StackKind
+    package let blockCount: Int
+
+    package init(kind: StackKind, blockCount: Int) {
+        self.kind = kind
+        self.blockCount = blockCount
+    }
 }
 
 /// What a model family is: sizes from `config.json`, names of tensors, and the description of every part. All families
 /// are run by the same layers; a family's file holds no arithmetic but its embedding and its positions.
-public protocol ModelFamily: Sendable {
+package protocol ModelFamily: Sendable {
     /// "bert", "t5", "bart", "llama", "qwen2".
     var name: String { get }
     var hiddenSize: Int { get }
@@ -59,35 +64,40 @@ public protocol ModelFamily: Sendable {
 }
 
 /// The start of a stack: token ids in, b_0 out.
-public protocol EmbeddingLayer {
+package protocol EmbeddingLayer {
     /// - Shapes: ids [n]; result [n, d].
     func callAsFunction(_ tokens: TokenRows) -> Tensor
 }
 
 /// Packed token rows: what an embedding needs of a batch.
-public struct TokenRows: Sendable {
-    public let ids: [Int32]
-    public let typeIDs: [Int32]
+package struct TokenRows: Sendable {
+    package let ids: [Int32]
+    package let typeIDs: [Int32]
     /// Position of each token in its sequence.
-    public let positions: [Int32]
+    package let positions: [Int32]
 }
 
 /// What the last stage needs to turn hidden states into predictions.
-public struct HeadDescription: Sendable {
+package struct HeadDescription: Sendable {
     /// nil for encoder models.
-    public let languageModel: LanguageModelDescription?
-    public let classifier: ClassifierDescription
+    package let languageModel: LanguageModelDescription?
+    package let classifier: ClassifierDescription
+
+    package init(languageModel: LanguageModelDescription?, classifier: ClassifierDescription) {
+        self.languageModel = languageModel
+        self.classifier = classifier
+    }
 }
 
 /// A frozen language-model head: (z · inputScale) Wᵀ + b.
-public struct LanguageModelDescription: Sendable {
+package struct LanguageModelDescription: Sendable {
     /// The matrix [vocabulary, d].
-    public let weight: String
-    public let inputScale: Float
+    package let weight: String
+    package let inputScale: Float
     /// A bias [1, vocabulary]; nil when the family has none.
-    public let bias: String?
+    package let bias: String?
 
-    init(weight: String, inputScale: Float = 1, bias: String? = nil) {
+    package init(weight: String, inputScale: Float = 1, bias: String? = nil) {
         self.weight = weight
         self.inputScale = inputScale
         self.bias = bias
@@ -95,39 +105,46 @@ public struct LanguageModelDescription: Sendable {
 }
 
 /// A classifier on one token of the last stack: output(tanh(hidden z)), or output(z). The output is always trained.
-public struct ClassifierDescription: Sendable {
+package struct ClassifierDescription: Sendable {
     /// Which token it reads. Under an encoder-decoder model the decoder's row of that place.
-    public enum Token: Sendable {
+    package enum Token: Sendable {
         case first
         case last
         /// The last of this id among the input's tokens.
         case lastOccurrence(of: Int32)
     }
-    public let token: Token
+    package let token: Token
     /// A matrix [d, d] under a tanh: a frozen pooler, or a part of the classifier that is trained with it.
-    public let hidden: (name: String, isTrained: Bool)?
-    public let output: String
-    public let hasBias: Bool
+    package let hidden: (name: String, isTrained: Bool)?
+    package let output: String
+    package let hasBias: Bool
+
+    package init(token: Token, hidden: (name: String, isTrained: Bool)?, output: String, hasBias: Bool) {
+        self.token = token
+        self.hidden = hidden
+        self.output = output
+        self.hasBias = hasBias
+    }
 }
 
 /// A step of the forward pass. A planner layer is one step or, where a decoder begins, two.
-public enum LayerStep: Sendable, Hashable {
+package enum LayerStep: Sendable, Hashable {
     case embedding(StackKind)
     case block(StackKind, Int)
     case head
 }
 
 /// A layer as the planner counts them: the embedding, every block, the head.
-public struct PlannerLayer: Sendable {
-    public enum Kind: String, Sendable { case embedding, encoder, decoder, head }
-    public let name: String
-    public let kind: Kind
-    public let steps: [LayerStep]
+package struct PlannerLayer: Sendable {
+    package enum Kind: String, Sendable { case embedding, encoder, decoder, head }
+    package let name: String
+    package let kind: Kind
+    package let steps: [LayerStep]
 }
 
 extension ModelFamily {
     /// The planner's layers in order; token lookup for a decoder belongs to its first block's layer.
-    public var plannerLayers: [PlannerLayer] {
+    package var plannerLayers: [PlannerLayer] {
         let first = stacks[0].kind
         var layers = [PlannerLayer(name: "embedding", kind: .embedding, steps: [.embedding(first)])]
         for stack in stacks {
@@ -145,12 +162,12 @@ extension ModelFamily {
     }
 
     /// The steps of a range of planner layers.
-    public func steps(of layers: Range<Int>) -> [LayerStep] { plannerLayers[layers].flatMap(\.steps) }
+    package func steps(of layers: Range<Int>) -> [LayerStep] { plannerLayers[layers].flatMap(\.steps) }
 
-    public var zeroWhenAbsent: Set<String> { [] }
+    package var zeroWhenAbsent: Set<String> { [] }
 
     /// Whether a tensor belongs to the classifier's trained layers, which a checkpoint need not have.
-    public func isClassifier(_ tensorName: String) -> Bool {
+    package func isClassifier(_ tensorName: String) -> Bool {
         let classifier = head.classifier
         var layers = [classifier.output]
         if let hidden = classifier.hidden, hidden.isTrained { layers.append(hidden.name) }
@@ -158,38 +175,22 @@ extension ModelFamily {
     }
 
     /// Whether the model drops elements of what its embedding gives.
-    public var dropsEmbedding: Bool { dropoutPlaces.contains(.embedding) }
+    package var dropsEmbedding: Bool { dropoutPlaces.contains(.embedding) }
 
     /// Whether the model drops elements of what its final norm gives.
-    public var dropsFinalNorm: Bool { dropoutPlaces.contains(.finalNorm) }
+    package var dropsFinalNorm: Bool { dropoutPlaces.contains(.finalNorm) }
 
-    public var lastStack: StackDescription { stacks[stacks.count - 1] }
+    package var lastStack: StackDescription { stacks[stacks.count - 1] }
 
-    public func blockCount(_ stack: StackKind) -> Int { stacks.first { $0.kind == stack }?.blockCount ?? 0 }
+    package func blockCount(_ stack: StackKind) -> Int { stacks.first { $0.kind == stack }?.blockCount ?? 0 }
 }
 
-/// Reads the family of a model directory: its `config.json` and, where there is one, its `generation_config.json`.
-///
-/// - Throws: when the files ask for a model that this build does not run, naming file and key.
-public func readModelFamily(directory: String) throws -> any ModelFamily {
-    let generation = directory + "/generation_config.json"
-    return try readModelFamily(
-        Checkpoint.readConfiguration(directory),
-        generation: fileExists(generation)
-            ? JSONReader(contentsOf: generation) : nil)
-}
-
-/// Reads a family from the contents of the files.
-public func readModelFamily(_ configuration: JSONReader, generation: JSONReader? = nil) throws
-    -> any ModelFamily
-{
-    let files = try ModelConfiguration(configuration, generation: generation)
-    let type = try files.model.required("model_type")
-    switch try type.string() {
-    case "bert": return try BertFamily(files)
-    case "t5": return try T5Family(files)
-    case "bart": return try BartFamily(files)
-    case "llama", "qwen2": return try LlamaFamily(files)
-    default: throw type.failure(expected: "one of \"bert\", \"t5\", \"bart\", \"llama\", \"qwen2\"")
+/// Divides a size by the reduction factor, or says which size it does not divide.
+package func divide(_ size: Int, by k: Int, _ name: String) throws -> Int {
+    guard k >= 1, size % k == 0 else {
+        throw Failure.configuration(
+            "technique.reduction_factor: expected a divisor of the model's \(name), which is \(size), found \(k)"
+        )
     }
+    return size / k
 }

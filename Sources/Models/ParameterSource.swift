@@ -10,7 +10,7 @@ import TensorCore
 /// Where a module's parameters come from while it is being built: a checkpoint, a seed, or a bucket of trainables.
 ///
 /// Building the same module from another source is how the side network is made of the backbone's own block types.
-public protocol ParameterSource {
+package protocol ParameterSource {
     /// The parameter of a name, which must have this shape, as float32: a norm, a bias, a small table.
     ///
     /// - Parameter sharingGroup: names the stages that hold a copy, for a parameter that more than one stage needs.
@@ -27,13 +27,13 @@ public protocol ParameterSource {
 }
 
 extension ParameterSource {
-    public func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (
+    package func branch(besideLinear name: String, from inputSize: Int, to outputSize: Int) throws -> (
         any Branch
     )? { nil }
 
-    public func branch(behindSublayer name: String, size: Int) throws -> (any Branch)? { nil }
+    package func branch(behindSublayer name: String, size: Int) throws -> (any Branch)? { nil }
 
-    public func parameter(_ name: String, _ shape: [Int]) throws -> Tensor {
+    package func parameter(_ name: String, _ shape: [Int]) throws -> Tensor {
         try parameter(name, shape, sharingGroup: nil)
     }
 
@@ -46,23 +46,23 @@ extension ParameterSource {
 package protocol Float32Source: ParameterSource {}
 
 extension Float32Source {
-    public func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+    package func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
         .float32(try parameter(name, shape, sharingGroup: sharingGroup))
     }
 }
 
 /// Draws a frozen backbone from a seed, for benchmarks without a checkpoint: matrices N(0, 0.02), norms 1, biases 0.
 /// Each tensor depends on (seed, name) alone, so every stage of every plan draws the same model.
-public struct RandomSource: Float32Source {
+package struct RandomSource: Float32Source {
     private let seed: UInt64
     private let ledger: Ledger
 
-    public init(seed: UInt64, ledger: Ledger) {
+    package init(seed: UInt64, ledger: Ledger) {
         self.seed = seed
         self.ledger = ledger
     }
 
-    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+    package func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         let rows = shape.count > 1 ? shape[0] : 1
         let tensor = Tensor(
             rows: rows, columns: shape.reduce(1, *) / max(1, rows), category: .weights, ledger: ledger)
@@ -77,7 +77,7 @@ public struct RandomSource: Float32Source {
 }
 
 /// Normal numbers, a function of the generator's key alone.
-public func normalNumbers(_ count: Int, standardDeviation: Double, _ random: CounterRandom) -> [Float] {
+package func normalNumbers(_ count: Int, standardDeviation: Double, _ random: CounterRandom) -> [Float] {
     [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
         if let base = buffer.baseAddress {
             fillNormal(base, count, standardDeviation: standardDeviation, random)
@@ -127,12 +127,12 @@ final class SharingSource: ParameterSource {
 }
 
 /// Takes a module's parameters from a bucket of trainables.
-public struct BucketSource: Float32Source {
+package struct BucketSource: Float32Source {
     private let bucket: ParameterBucket
 
-    public init(_ bucket: ParameterBucket) { self.bucket = bucket }
+    package init(_ bucket: ParameterBucket) { self.bucket = bucket }
 
-    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+    package func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         guard let tensor = bucket.tensor(name) else { preconditionFailure("\(name) was not declared") }
         return tensor
     }
@@ -140,23 +140,23 @@ public struct BucketSource: Float32Source {
 
 /// Records the parameters that a module asks for, and gives it placeholders: the first of two passes, which sizes the
 /// bucket.
-public final class DeclaringSource: ParameterSource {
-    public private(set) var declarations: [ParameterBucket.Declaration] = []
+package final class DeclaringSource: ParameterSource {
+    package private(set) var declarations: [ParameterBucket.Declaration] = []
     /// The names of those that were asked for as matrices.
     package private(set) var matrices: Set<String> = []
     private let scratch = Ledger()
     private var seen: Set<String> = []
 
-    public init() {}
+    package init() {}
 
-    public func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
+    package func parameter(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Tensor {
         let declaration = ParameterBucket.Declaration(name: name, shape: shape, sharingGroup: sharingGroup)
         // A tied tensor is asked for in several places and is one parameter.
         if seen.insert(name).inserted { declarations.append(declaration) }
         return Tensor(rows: 0, columns: shape.last ?? 1, ledger: scratch)
     }
 
-    public func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
+    package func weight(_ name: String, _ shape: [Int], sharingGroup: String?) throws -> Weight {
         matrices.insert(name)
         return .float32(try parameter(name, shape, sharingGroup: sharingGroup))
     }

@@ -8,13 +8,13 @@
 ///
 /// Source: `T5Attention._relative_position_bucket`. Its float32 arithmetic sits exactly on the boundaries, so it is
 /// done in float32 here, once for each distance.
-public struct RelativeBuckets: Sendable {
+package struct RelativeBuckets: Sendable {
     private let isBidirectional: Bool
     private let half: Int
     /// Bucket of each absolute distance, up to where all further ones fall into the last.
     private let near: [Int]
 
-    public init(count: Int, maximumDistance: Int, isBidirectional: Bool) {
+    package init(count: Int, maximumDistance: Int, isBidirectional: Bool) {
         self.isBidirectional = isBidirectional
         half = isBidirectional ? count / 2 : count
         let exact = half / 2
@@ -27,7 +27,7 @@ public struct RelativeBuckets: Sendable {
     }
 
     /// The bucket of key position minus query position.
-    public func callAsFunction(_ distance: Int) -> Int {
+    package func callAsFunction(_ distance: Int) -> Int {
         let reach = isBidirectional ? abs(distance) : max(-distance, 0)
         return near[min(reach, near.count - 1)] + (isBidirectional && distance > 0 ? half : 0)
     }

@@ -10,8 +10,8 @@ import Support
 ///
 /// ω_p = θ^(-2p/h), plain ("default"), slowed down by a factor ("linear"), or by a factor for the slow ones alone
 /// ("llama3"). Computed in float32, as Hugging Face does and as the models were trained.
-enum RotaryFrequencies {
-    static func read(_ configuration: JSONObjectReader, headSize: Int) throws -> [Float] {
+package enum RotaryFrequencies {
+    package static func read(_ configuration: JSONObjectReader, headSize: Int) throws -> [Float] {
         // Transformers 5 moved `rope_theta` and the scaling into one object; the older key wins where both stand.
         let settings = try
             (configuration.optional("rope_scaling") ?? configuration.optional("rope_parameters"))?

@@ -56,14 +56,14 @@ private final class RotaryAngles {
 }
 
 /// The key/value caches of a generation, made as blocks first ask for them.
-public final class GenerationCaches {
+package final class GenerationCaches {
     private let capacity: Int
     private var caches: [LayerStep: BlockCache] = [:]
 
     /// - Parameter capacity: tokens that a sequence can grow to.
-    public init(capacity: Int) { self.capacity = capacity }
+    package init(capacity: Int) { self.capacity = capacity }
 
-    func cache(of step: LayerStep) -> BlockCache? {
+    package func cache(of step: LayerStep) -> BlockCache? {
         guard case .block(.decoder, _) = step else { return nil }
         if let cache = caches[step] { return cache }
         let made = BlockCache(capacity: capacity)

@@ -5,22 +5,22 @@ import TensorCore
 /// stage, the head.
 ///
 /// The backbone can be released; the side network then runs from cached activations.
-public final class StageModel {
-    public let family: any ModelFamily
-    public let steps: [LayerStep]
-    public let parameters: ParameterBucket
-    public let side: SideNetwork?
-    public let head: TaskHead?
-    public private(set) var backbone: BackboneSlice?
+package final class StageModel {
+    package let family: any ModelFamily
+    package let steps: [LayerStep]
+    package let parameters: ParameterBucket
+    package let side: SideNetwork?
+    package let head: TaskHead?
+    package private(set) var backbone: BackboneSlice?
     private let technique: any TuningTechnique
 
     /// What to build.
-    public struct Configuration: Sendable {
-        public var technique: any TuningTechnique
-        public var head: HeadKind
-        public var pooling: Pooling
+    package struct Configuration: Sendable {
+        package var technique: any TuningTechnique
+        package var head: HeadKind
+        package var pooling: Pooling
 
-        public init(technique: any TuningTechnique, head: HeadKind, pooling: Pooling) {
+        package init(technique: any TuningTechnique, head: HeadKind, pooling: Pooling) {
             self.technique = technique
             self.head = head
             self.pooling = pooling
@@ -30,7 +30,7 @@ public final class StageModel {
     /// Builds the parts of some steps; trainable values are zero until they are set.
     ///
     /// - Parameters: `frozen` gives the head's frozen tensors, and the backbone's when `withBackbone`.
-    public init(
+    package init(
         _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep],
         frozen: any ParameterSource,
         withBackbone: Bool, ledger: Ledger
@@ -47,7 +47,7 @@ public final class StageModel {
     }
 
     /// The trainable parameters of some steps, in the order of their bucket, without building anything.
-    public static func declarations(
+    package static func declarations(
         _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
     ) throws -> [ParameterBucket.Declaration] {
         try inventory(family, configuration, steps: steps).trainable
@@ -55,7 +55,7 @@ public final class StageModel {
 
     /// All parameters of some steps, each once: those that the technique trains, in the order of their bucket, and the
     /// frozen ones.
-    public static func inventory(
+    package static func inventory(
         _ family: any ModelFamily, _ configuration: Configuration, steps: [LayerStep]
     ) throws -> (trainable: [ParameterBucket.Declaration], frozen: [ParameterBucket.Declaration]) {
         let (trainable, frozen) = (DeclaringSource(), DeclaringSource())
@@ -87,10 +87,10 @@ public final class StageModel {
     }
 
     /// Lets go of the backbone's slice; what the head needs stays.
-    public func releaseBackbone() { backbone = nil }
+    package func releaseBackbone() { backbone = nil }
 
     /// Maps the backbone's slice again, for an evaluation that needs it.
-    public func restoreBackbone(from frozen: any ParameterSource) throws {
+    package func restoreBackbone(from frozen: any ParameterSource) throws {
         let held = (head?.frozenTensors ?? []).map { ($0.name, $0.weight) }
         let frozen = SharingSource(frozen, known: Dictionary(held, uniquingKeysWith: { first, _ in first }))
         backbone = try BackboneSlice(
@@ -109,7 +109,7 @@ public final class StageModel {
     ///   activations are wanted; `onActivation` sees every b that the side network reads as it is made, with its stack and
     ///   layer number (0 for the embedding). From the second token of a generation on, `state` is the result for the token
     ///   before: it holds the encoder's output, and the encoder's steps are passed over.
-    public func forward(
+    package func forward(
         _ state: HiddenState?, _ batch: MicroBatch, dropout: DropoutKeys? = nil,
         caches: StageCaches? = nil, runsSide: Bool = true,
         onActivation: ((StackKind, Int, Tensor) -> Void)? = nil
@@ -138,7 +138,7 @@ public final class StageModel {
     /// Runs all steps of the side network from cached activations, without a backbone.
     ///
     /// - Parameter activation: b of a stack and layer, [n, d]; rows may be strided.
-    public func forward(
+    package func forward(
         _ batch: MicroBatch, dropout: DropoutKeys? = nil, activation: (StackKind, Int) -> Tensor
     ) -> HiddenState {
         guard let side else { preconditionFailure("only a side network runs from a cache") }
@@ -154,7 +154,7 @@ public final class StageModel {
     }
 
     /// The head's predictions. On the last stage only.
-    public func logits(
+    package func logits(
         _ state: HiddenState, _ batch: MicroBatch, selection: RowSelection? = nil, dropout: DropoutKeys? = nil
     ) -> Tensor {
         head!.logits(
@@ -163,7 +163,7 @@ public final class StageModel {
     }
 
     /// z: the hidden state that the head sees, for the selected rows.
-    public func finalHidden(
+    package func finalHidden(
         _ state: HiddenState, _ batch: MicroBatch, selection: RowSelection? = nil, dropout: DropoutKeys? = nil
     ) -> Tensor {
         let head = head!
@@ -178,12 +178,12 @@ public final class StageModel {
 }
 
 /// The key/value caches of both networks during a generation.
-public final class StageCaches {
-    public let backbone: GenerationCaches
-    public let side: GenerationCaches
+package final class StageCaches {
+    package let backbone: GenerationCaches
+    package let side: GenerationCaches
 
     /// - Parameter capacity: tokens that a sequence can grow to.
-    public init(capacity: Int) {
+    package init(capacity: Int) {
         backbone = GenerationCaches(capacity: capacity)
         side = GenerationCaches(capacity: capacity)
     }
@@ -191,10 +191,10 @@ public final class StageCaches {
 
 extension LayerStep {
     /// The stack of a step; nil for the head.
-    public var stack: StackKind? { activation?.stack }
+    package var stack: StackKind? { activation?.stack }
 
     /// The stack and layer number of the activation b that a step leaves: 0 for an embedding, i for block i - 1.
-    public var activation: (stack: StackKind, layer: Int)? {
+    package var activation: (stack: StackKind, layer: Int)? {
         switch self {
         case .embedding(let stack): (stack, 0)
         case .block(let stack, let index): (stack, index + 1)

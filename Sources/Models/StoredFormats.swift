@@ -1,4 +1,5 @@
 import TensorCore
+import WeightFiles
 
 /// How the frozen matrices of a model are stored, which says what they take of memory before any is read.
 package struct StoredFormats: Sendable {

@@ -8,15 +8,15 @@ import TensorCore
 /// indices ascend. One residual set R, from the columns of the token embedding, holds for the whole model.
 ///
 /// - Source: after the structural pruning of Ladder Side-Tuning (Sung, Cho, Bansal 2022), made independent of order.
-public enum StructuralPruning {
+package enum StructuralPruning {
     /// What one block keeps.
-    public struct BlockPlan: Equatable, Sendable {
+    package struct BlockPlan: Equatable, Sendable {
         /// For each attention and kv head: kept dimensions of q and k, and of v and o, local to the head.
-        public var attentions: [(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]])]
+        package var attentions: [(kind: AttentionDescription.Kind, qk: [[Int]], vo: [[Int]])]
         /// Kept units of the feed-forward.
-        public var feedForward: [Int]
+        package var feedForward: [Int]
 
-        public static func == (a: BlockPlan, b: BlockPlan) -> Bool {
+        package static func == (a: BlockPlan, b: BlockPlan) -> Bool {
             a.feedForward == b.feedForward && a.attentions.count == b.attentions.count
                 && zip(a.attentions, b.attentions).allSatisfy {
                     $0.kind == $1.kind && $0.qk == $1.qk && $0.vo == $1.vo
@@ -27,17 +27,17 @@ public enum StructuralPruning {
     /// The residual set R: the r columns of the token embedding with the largest sums.
     ///
     /// - Shapes: embedding [vocabulary, d]; result r ascending channel numbers.
-    public static func residualChannels(_ embedding: Weight, keeping r: Int) -> [Int] {
+    package static func residualChannels(_ embedding: Weight, keeping r: Int) -> [Int] {
         residualRanking(embedding).prefix(r).sorted()
     }
 
     /// The columns of the token embedding, those with the largest sums first.
-    public static func residualRanking(_ embedding: Weight) -> [Int] {
+    package static func residualRanking(_ embedding: Weight) -> [Int] {
         ranked(columnScores(embedding))
     }
 
     /// What the parts of a block weigh.
-    public static func ranking(_ full: BlockDescription, _ backbone: any ParameterSource) throws
+    package static func ranking(_ full: BlockDescription, _ backbone: any ParameterSource) throws
         -> BlockRanking
     {
         let d = full.hiddenSize
@@ -75,7 +75,7 @@ public enum StructuralPruning {
     }
 
     /// The plan of one block: what a reduced description keeps of a full one.
-    public static func plan(
+    package static func plan(
         _ ranking: BlockRanking, _ full: BlockDescription, reduced: BlockDescription
     ) -> BlockPlan {
         let attentions = zip(zip(full.attentions, reduced.attentions), ranking.attentions).map {
@@ -98,7 +98,7 @@ public enum StructuralPruning {
     }
 
     /// The tensors of a side block: exact sub-tensors of the backbone block's, by their backbone names.
-    public static func tensors(
+    package static func tensors(
         _ full: BlockDescription, plan: BlockPlan, residual: [Int], _ backbone: any ParameterSource
     ) throws -> [(name: String, values: [Float])] {
         let d = full.hiddenSize

@@ -2,14 +2,14 @@ import Support
 import TensorCore
 
 /// What the last stage predicts.
-public enum HeadKind: Sendable, Equatable {
+package enum HeadKind: Sendable, Equatable {
     case languageModel
     case classification(Int)
     case regression
 }
 
 /// Which tokens reach a classifier.
-public enum Pooling: String, Sendable, CaseIterable {
+package enum Pooling: String, Sendable, CaseIterable {
     /// The family's token (BERT's first, BART's last end of sentence), through the checkpoint's frozen pooler.
     case cls
     /// The mean of the real tokens, without a frozen pooler.
@@ -21,7 +21,7 @@ public enum Pooling: String, Sendable, CaseIterable {
 /// The end of the model: selection of rows, final norm, head matrix or pooler, trained classifier, loss.
 ///
 /// It needs few of the backbone's tensors, so that it lives on when the backbone is released: `frozenTensors`.
-public final class TaskHead {
+package final class TaskHead {
     private let family: any ModelFamily
     private let kind: HeadKind
     private let pooling: Pooling
@@ -31,12 +31,12 @@ public final class TaskHead {
     private let hidden: Dense?
     private let classifier: Dense?
     /// The frozen tensors that cached training needs, by their checkpoint names.
-    public let frozenTensors: [(name: String, shape: [Int], weight: Weight)]
+    package let frozenTensors: [(name: String, shape: [Int], weight: Weight)]
 
     /// - Parameters: `model` gives final norm, head matrix and pooler, frozen but under full tuning; `frozen` what is
     ///   never trained; `trainable` the classifier.
     /// - Throws: when the family has no head of this kind, or a tensor is missing.
-    public init(
+    package init(
         _ family: any ModelFamily, _ kind: HeadKind, pooling: Pooling, model: any ParameterSource,
         frozen: any ParameterSource, trainable: any ParameterSource
     ) throws {
@@ -78,7 +78,7 @@ public final class TaskHead {
     }
 
     /// The rows of the last stack that reach the head.
-    public func selection(_ batch: MicroBatch) -> RowSelection {
+    package func selection(_ batch: MicroBatch) -> RowSelection {
         let spans = batch.spans(family.lastStack.kind)
         switch (kind, pooling) {
         case (.languageModel, _): return .rows(batch.targetRows)
@@ -109,7 +109,7 @@ public final class TaskHead {
     /// h_L: the selected rows of the backbone's last activation, after the final norm.
     ///
     /// - Parameter dropout: drops them where the family does, when the backbone is trained.
-    public func backboneRows(
+    package func backboneRows(
         _ lastActivation: Tensor, _ selection: RowSelection, _ batch: MicroBatch, dropout: DropoutKeys? = nil
     ) -> Tensor {
         func dropped(_ x: Tensor, _ spans: [Range<Int>]) -> Tensor {
@@ -134,7 +134,7 @@ public final class TaskHead {
     /// - Parameter dropout: drops before the classifier's trained layers, as the families do; nil when the backbone is
     ///   frozen and in inference.
     /// - Shapes: z [m, d]; result [m, vocabulary], [m, classes] or [m, 1].
-    public func logits(_ z: Tensor, dropout: DropoutKeys? = nil) -> Tensor {
+    package func logits(_ z: Tensor, dropout: DropoutKeys? = nil) -> Tensor {
         if let languageModel { return languageModel(z) }
         let keys = family.dropsEmbedding ? dropout : nil
         var x = pooling == .pair ? compareHalves(z) : z
@@ -149,7 +149,7 @@ public final class TaskHead {
     /// The loss of predictions.
     ///
     /// - Parameter weight: 1 / (terms of the whole mini-batch); nil without gradient.
-    public func loss(_ logits: Tensor, _ targets: Targets, weight: Float?) -> Loss {
+    package func loss(_ logits: Tensor, _ targets: Targets, weight: Float?) -> Loss {
         switch targets {
         case .classes(let labels), .tokens(let labels): crossEntropy(logits, labels: labels, weight: weight)
         case .scores(let scores): squaredError(logits, targets: scores, weight: weight)

@@ -1,21 +1,21 @@
 import TensorCore
 
 /// What a block needs besides its input.
-public struct BlockContext {
+package struct BlockContext {
     /// The rows of each sequence.
-    public var spans: [Range<Int>]
+    package var spans: [Range<Int>]
     /// The encoder's result and its rows, for cross-attention.
-    public var encoderOutput: Tensor?
-    public var encoderSpans: [Range<Int>]
-    public var positionBias: PositionBias?
+    package var encoderOutput: Tensor?
+    package var encoderSpans: [Range<Int>]
+    package var positionBias: PositionBias?
     /// The angles of a stack with rotary positions, and the position of every row.
-    public var rotary: (table: RotaryTable, positions: [Int32])?
+    package var rotary: (table: RotaryTable, positions: [Int32])?
     /// nil in inference, and always in a backbone under Parallel Adapters.
-    public var dropout: DropoutKeys?
+    package var dropout: DropoutKeys?
     /// Keys and values of the tokens before, in generation.
-    public var cache: BlockCache?
+    package var cache: BlockCache?
 
-    public init(
+    package init(
         spans: [Range<Int>], encoderOutput: Tensor? = nil, encoderSpans: [Range<Int>] = [],
         positionBias: PositionBias? = nil, rotary: (table: RotaryTable, positions: [Int32])? = nil,
         dropout: DropoutKeys? = nil, cache: BlockCache? = nil
@@ -30,7 +30,7 @@ public struct BlockContext {
     }
 
     /// The dropout at a place; nil where the family does not drop.
-    func dropout(at place: DropoutPlaces, of places: DropoutPlaces) -> DropoutKeys? {
+    package func dropout(at place: DropoutPlaces, of places: DropoutPlaces) -> DropoutKeys? {
         places.contains(place) ? dropout : nil
     }
 }
@@ -38,12 +38,12 @@ public struct BlockContext {
 /// One transformer block of any family, backbone or side: attention sub-layers, then the feed-forward.
 ///
 /// Pre-norm: x + f(N(x)) for each sub-layer; post-norm: N(x + f(x)).
-public struct TransformerBlock {
+package struct TransformerBlock {
     private let description: BlockDescription
     private let attentions: [AttentionLayer]
     private let feedForward: FeedForwardLayer
 
-    public init(_ description: BlockDescription, _ source: any ParameterSource) throws {
+    package init(_ description: BlockDescription, _ source: any ParameterSource) throws {
         self.description = description
         attentions = try description.attentions.map {
             try AttentionLayer(
@@ -55,7 +55,7 @@ public struct TransformerBlock {
     }
 
     /// - Shapes: x [n, d] over packed sequences; result [n, d].
-    public func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
+    package func callAsFunction(_ x: Tensor, _ context: BlockContext) -> Tensor {
         var x = x
         for layer in attentions {
             x = residual(x, layer.norm) { layer($0, context) }

@@ -1,4 +1,5 @@
 import Configuration
+import Families
 import Models
 import Plans
 import Support

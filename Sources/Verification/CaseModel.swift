@@ -1,6 +1,8 @@
+import Families
 import Models
 import Support
 import TensorCore
+import WeightFiles
 
 /// A case's model in one piece, under a technique.
 struct CaseModel {

@@ -1,6 +1,7 @@
 import Models
 import Support
 import TensorCore
+import WeightFiles
 
 /// Parallel Adapters on a case: what is pruned, what the side network computes and writes; then, from the backbone's own
 /// pass and from cached activations, what every technique is compared in.

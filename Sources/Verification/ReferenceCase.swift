@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import TextData
+import WeightFiles
 
 /// A case of the reference vectors: a tiny checkpoint, its mini-batches, and what another implementation computed.
 struct ReferenceCase {

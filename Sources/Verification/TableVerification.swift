@@ -3,6 +3,7 @@ import Support
 import TensorCore
 import TextData
 import Tokenizers
+import WeightFiles
 
 /// The unit tables: position buckets, activation functions, AdamW under a schedule with clipping, and GLUE.
 enum TableVerification {

@@ -1,6 +1,7 @@
 import Models
 import Support
 import TensorCore
+import WeightFiles
 
 /// What every technique is compared in: losses, logits and gradients at a variant's values, and 20 steps of training.
 struct TechniqueVerification {

@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import Testing
+import WeightFiles
 
 @Suite struct CheckpointTests {
     private let scratch: ScratchDirectory

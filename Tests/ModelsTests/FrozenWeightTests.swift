@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import Testing
+import WeightFiles
 
 /// A model whose frozen matrices stay in 16 bits is the model of the same numbers in 32.
 @Suite struct FrozenWeightTests {

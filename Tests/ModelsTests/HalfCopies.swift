@@ -1,5 +1,6 @@
 import Models
 import Support
+import WeightFiles
 
 /// Copies of a tiny checkpoint in 16 bits a number, and in 32 bits with the same numbers.
 extension TinyModel {

@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import Testing
+import WeightFiles
 
 @Suite struct SafetensorsTests {
     private let scratch: ScratchDirectory

@@ -1,6 +1,8 @@
+import Families
 import Models
 import TensorCore
 import Testing
+import WeightFiles
 
 /// What a backbone's block keeps for backward under each technique: the formulas of ARCHITECTURE.md.
 @Suite struct SavedBytesTests {

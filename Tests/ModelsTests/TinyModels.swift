@@ -1,8 +1,10 @@
+import Families
 import Foundation
 import Models
 import Support
 import TensorCore
 import Testing
+import WeightFiles
 
 /// The tiny checkpoints of the repository's reference cases.
 struct TinyModel: Sendable, CustomTestStringConvertible {

@@ -2,6 +2,7 @@ import Models
 import Support
 import TensorCore
 import Testing
+import WeightFiles
 
 /// Tensors in memory: a second kind of file.
 private final class MemoryReader: WeightsReader {

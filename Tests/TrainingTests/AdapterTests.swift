@@ -2,6 +2,7 @@ import Models
 import Plans
 import Support
 import Testing
+import WeightFiles
 
 /// What is saved of each technique: enough to get the run's figures again, the same from one rank and from four, and under
 /// LoRA what PEFT reads.

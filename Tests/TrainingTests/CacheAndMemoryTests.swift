@@ -2,6 +2,7 @@ import Models
 import Plans
 import Support
 import Testing
+import WeightFiles
 
 /// What a run keeps in memory and on disk: the backbone goes after the first epoch, and the cache after the
 /// last.

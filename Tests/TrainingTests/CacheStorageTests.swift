@@ -5,6 +5,7 @@ import Models
 import Plans
 import Support
 import Testing
+import WeightFiles
 
 /// How a cache lies on the disk: its precisions, its budget, and who may read it.
 @Suite(.serialized) struct CacheStorageTests {

@@ -1,4 +1,5 @@
 import Configuration
+import Families
 import Foundation
 import Launching
 import Models

@@ -1,4 +1,5 @@
 import Cluster
+import Families
 import MPI
 import Models
 import Planning

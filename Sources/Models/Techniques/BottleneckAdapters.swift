@@ -3,14 +3,14 @@ import TensorCore
 
 /// Houlsby's adapters (2019): behind the self-attention and the feed-forward of every block, on their result y before the
 /// residual addition, y + D_up SiLU(D_down y + c_1) + c_2. Matrices start as N(0, 0.02), biases at zero.
-public struct BottleneckAdapters: TuningTechnique, Equatable {
-    public static let kind = "adapters"
+package struct BottleneckAdapters: TuningTechnique, Equatable {
+    package static let kind = "adapters"
     /// How many times narrower than the model the bottleneck is.
-    public var reductionFactor: Int
+    package var reductionFactor: Int
 
-    public init(reductionFactor: Int = 16) { self.reductionFactor = reductionFactor }
+    package init(reductionFactor: Int = 16) { self.reductionFactor = reductionFactor }
 
-    public func source(
+    package func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource {
         InstallingSource(
@@ -23,7 +23,7 @@ public struct BottleneckAdapters: TuningTechnique, Equatable {
     /// The width of a bottleneck on results of a size.
     private func width(for size: Int) -> Int { max(1, size / reductionFactor) }
 
-    public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
+    package func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
         guard declaration.name.contains("_adapter.") else { return nil }
         guard declaration.shape.count == 2 else { return [Float](repeating: 0, count: declaration.count) }
         return normalNumbers(
@@ -31,7 +31,7 @@ public struct BottleneckAdapters: TuningTechnique, Equatable {
     }
 
     /// - Throws: when the bottleneck would be wider than the model.
-    public func check(_ family: any ModelFamily) throws {
+    package func check(_ family: any ModelFamily) throws {
         guard reductionFactor <= family.hiddenSize else {
             throw Failure.configuration(
                 "technique.reduction_factor: expected at most \(family.hiddenSize), the model's hidden size, found "
@@ -42,23 +42,23 @@ public struct BottleneckAdapters: TuningTechnique, Equatable {
 
 // In an experiment, an adapter's directory, a simulation and the reference vectors.
 extension BottleneckAdapters {
-    public static var standard: Self { Self() }
+    package static var standard: Self { Self() }
 
-    public var settings: [(key: String, value: JSONValue)] {
+    package var settings: [(key: String, value: JSONValue)] {
         [("reduction_factor", JSONValue(reductionFactor))]
     }
 
-    public mutating func read(_ object: JSONObjectReader) throws {
+    package mutating func read(_ object: JSONObjectReader) throws {
         if let value = object.optional("reduction_factor") {
             reductionFactor = try value.integer(in: 1...1 << 20)
         }
     }
 
-    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+    package func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
         [("peft_type", "BOTTLENECK_ADAPTERS")]
     }
 
-    public func page(_ family: any ModelFamily) -> TechniquePage {
+    package func page(_ family: any ModelFamily) -> TechniquePage {
         TechniquePage(
             title: "Adapters",
             tensors: """
@@ -68,11 +68,11 @@ extension BottleneckAdapters {
             use: "They need the same model to run:")
     }
 
-    public func trainedParts(of family: any ModelFamily) -> TrainedParts {
+    package func trainedParts(of family: any ModelFamily) -> TrainedParts {
         .bottlenecks(width: width(for: family.hiddenSize))
     }
 
-    public init(referenceCase entry: JSONObjectReader) throws {
+    package init(referenceCase entry: JSONObjectReader) throws {
         let settings = try entry.required(Self.kind).object()
         self.init(reductionFactor: try settings.required("reduction_factor").integer(in: 1...1024))
     }

@@ -5,16 +5,16 @@ import TensorCore
 ///
 /// A tensor that several places use (a token embedding that is also the head's matrix, T5's position tables) is one
 /// parameter; stages that hold copies sum its gradients.
-public struct FullTuning: TuningTechnique {
-    public static let kind = "full"
+package struct FullTuning: TuningTechnique {
+    package static let kind = "full"
     /// Names the stages that hold the token embedding: where tokens are looked up, and the head where it is tied.
     static let embeddingGroup = "embedding"
 
-    public init() {}
+    package init() {}
 
-    public var isWholeModel: Bool { true }
+    package var isWholeModel: Bool { true }
 
-    public func source(
+    package func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource {
         Source(trainable: trainable, embeddingName: family.tokenEmbeddingName)
@@ -33,15 +33,15 @@ public struct FullTuning: TuningTechnique {
 
 // In an experiment, an adapter's directory, a simulation and the reference vectors.
 extension FullTuning {
-    public static var standard: Self { Self() }
-    public var settings: [(key: String, value: JSONValue)] { [] }
-    public mutating func read(_ object: JSONObjectReader) {}
+    package static var standard: Self { Self() }
+    package var settings: [(key: String, value: JSONValue)] { [] }
+    package mutating func read(_ object: JSONObjectReader) {}
 
-    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+    package func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
         [("peft_type", "FULL")]
     }
 
-    public func page(_ family: any ModelFamily) -> TechniquePage {
+    package func page(_ family: any ModelFamily) -> TechniquePage {
         TechniquePage(
             title: "A fine-tuned model",
             tensors:
@@ -53,7 +53,7 @@ extension FullTuning {
                 """)
     }
 
-    public func trainedParts(of family: any ModelFamily) -> TrainedParts { .all }
+    package func trainedParts(of family: any ModelFamily) -> TrainedParts { .all }
 
-    public init(referenceCase entry: JSONObjectReader) {}
+    package init(referenceCase entry: JSONObjectReader) {}
 }

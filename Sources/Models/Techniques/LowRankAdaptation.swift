@@ -3,27 +3,27 @@ import TensorCore
 
 /// LoRA (Hu et al. 2021) as Hugging Face's PEFT has it: beside each target matrix W, y = x Wᵀ + b + s (drop(x) Aᵀ) Bᵀ with
 /// s = alpha / rank. A starts uniform in ±1/√in, B at zero.
-public struct LowRankAdaptation: TuningTechnique, Equatable {
-    public static let kind = "lora"
-    public var rank: Int
-    public var alpha: Double
-    public var dropout: Double
+package struct LowRankAdaptation: TuningTechnique, Equatable {
+    package static let kind = "lora"
+    package var rank: Int
+    package var alpha: Double
+    package var dropout: Double
     /// Last parts of the names of linear layers; nil for PEFT's of the family.
-    public var targets: [String]?
+    package var targets: [String]?
 
-    public init(rank: Int = 8, alpha: Double = 8, dropout: Double = 0, targets: [String]? = nil) {
+    package init(rank: Int = 8, alpha: Double = 8, dropout: Double = 0, targets: [String]? = nil) {
         self.rank = rank
         self.alpha = alpha
         self.dropout = dropout
         self.targets = targets
     }
 
-    public var ownDropout: Double { dropout }
+    package var ownDropout: Double { dropout }
 
     /// The targets of a family: those named, or PEFT's.
-    public func targets(_ family: any ModelFamily) -> [String] { targets ?? family.lowRankTargets }
+    package func targets(_ family: any ModelFamily) -> [String] { targets ?? family.lowRankTargets }
 
-    public func source(
+    package func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource {
         let targets = targets(family)
@@ -37,7 +37,7 @@ public struct LowRankAdaptation: TuningTechnique, Equatable {
             })
     }
 
-    public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
+    package func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
         let random = CounterRandom(seed: seed, name: declaration.name)
         if declaration.name.hasSuffix(".lora_A.weight") {
             let bound = 1 / Double(declaration.shape[1]).squareRoot()
@@ -50,7 +50,7 @@ public struct LowRankAdaptation: TuningTechnique, Equatable {
     }
 
     /// - Throws: when a target matches no linear layer of the model's blocks, naming those that there are.
-    public func check(_ family: any ModelFamily) throws {
+    package func check(_ family: any ModelFamily) throws {
         let linears = family.linearLayers
         for target in targets(family) where !linears.contains(where: { Self.matches($0, target) }) {
             let names = Set(linears.map { String($0.split(separator: ".").last!) }).sorted()
@@ -69,16 +69,16 @@ public struct LowRankAdaptation: TuningTechnique, Equatable {
 // In an experiment, an adapter's directory, a simulation and the reference vectors. The directory has the names and keys of
 // Hugging Face's PEFT, which can load it.
 extension LowRankAdaptation {
-    public static var standard: Self { Self() }
+    package static var standard: Self { Self() }
 
-    public var settings: [(key: String, value: JSONValue)] {
+    package var settings: [(key: String, value: JSONValue)] {
         [
             ("rank", JSONValue(rank)), ("alpha", JSONValue(alpha)), ("dropout", JSONValue(dropout)),
             ("targets", targets.map { .array($0.map(JSONValue.string)) } ?? .null),
         ]
     }
 
-    public mutating func read(_ object: JSONObjectReader) throws {
+    package mutating func read(_ object: JSONObjectReader) throws {
         if let value = object.optional("rank") { rank = try value.integer(in: 1...1 << 16) }
         if let value = object.optional("alpha") { alpha = try value.number(in: 1e-6...1e6) }
         if let value = object.optional("dropout") { dropout = try value.number(in: 0...0.99) }
@@ -89,9 +89,9 @@ extension LowRankAdaptation {
         }
     }
 
-    public func storedName(of name: String) -> String { "base_model.model." + name }
+    package func storedName(of name: String) -> String { "base_model.model." + name }
 
-    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+    package func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
         let isWriter = head == .languageModel
         let saved = family.head.classifier.output.split(separator: ".")[0]
         return [
@@ -104,7 +104,7 @@ extension LowRankAdaptation {
         ]
     }
 
-    public func page(_ family: any ModelFamily) -> TechniquePage {
+    package func page(_ family: any ModelFamily) -> TechniquePage {
         let targets = targets(family).map { "`\($0)`" }.joined(separator: ", ")
         return TechniquePage(
             title: "LoRA",
@@ -119,7 +119,7 @@ extension LowRankAdaptation {
                 """)
     }
 
-    public func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
+    package func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
         guard targets == nil else {
             throw Failure.configuration(
                 "technique.targets: expected null, query and value, as a simulation has no formulas for others"
@@ -128,7 +128,7 @@ extension LowRankAdaptation {
         return .lowRank(rank: rank, hasDropout: dropout > 0)
     }
 
-    public init(referenceCase entry: JSONObjectReader) throws {
+    package init(referenceCase entry: JSONObjectReader) throws {
         let settings = try entry.required(Self.kind).object()
         self.init(
             rank: try settings.required("r").integer(in: 1...1024),
@@ -176,7 +176,7 @@ extension ModelFamily {
     }
 
     /// PEFT's default targets: the query and value matrices of every attention.
-    public var lowRankTargets: [String] {
+    package var lowRankTargets: [String] {
         let attention = block(stacks[0].kind, 0).attentions[0]
         return [attention.query, attention.value].map { String($0.split(separator: ".").last!) }
     }

@@ -3,11 +3,11 @@ import TensorCore
 
 /// The paper's technique: a narrow trained network runs beside the frozen backbone and reads its activations, so that
 /// nothing is differentiated through the backbone and the activations can be cached.
-public struct ParallelAdapters: TuningTechnique, Equatable {
-    public static let kind = "parallel_adapters"
+package struct ParallelAdapters: TuningTechnique, Equatable {
+    package static let kind = "parallel_adapters"
 
     /// What a side layer is.
-    public enum Adapter: String, Sendable, CaseIterable {
+    package enum Adapter: String, Sendable, CaseIterable {
         /// The backbone's block, k times narrower.
         case transformer
         /// A bottleneck that widens: a = u + B SiLU(A u + p) + q, with A [2r, r]. It mixes no tokens, so an encoder's
@@ -16,13 +16,13 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
     }
 
     /// Where the side network starts.
-    public enum Initialization: String, Sendable, CaseIterable {
+    package enum Initialization: String, Sendable, CaseIterable {
         /// From the backbone's largest channels, heads and units.
         case pruned
         case random
     }
 
-    public enum Merge: String, Sendable, CaseIterable {
+    package enum Merge: String, Sendable, CaseIterable {
         /// z = h_L + U s + c: at step 0 exactly the frozen backbone.
         case sum
         /// z = U s + c, as Ladder Side-Tuning.
@@ -30,12 +30,12 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
     }
 
     /// k: how many times narrower the side network is.
-    public var reductionFactor: Int
-    public var adapter: Adapter
-    public var initialization: Initialization
-    public var merge: Merge
+    package var reductionFactor: Int
+    package var adapter: Adapter
+    package var initialization: Initialization
+    package var merge: Merge
 
-    public init(
+    package init(
         reductionFactor: Int = 8, adapter: Adapter = .transformer, initialization: Initialization = .pruned,
         merge: Merge = .sum
     ) {
@@ -45,16 +45,16 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
         self.merge = merge
     }
 
-    public var side: ParallelAdapters? { self }
+    package var side: ParallelAdapters? { self }
 
-    public func source(
+    package func source(
         frozen: any ParameterSource, trainable: any ParameterSource, _ family: any ModelFamily
     ) -> any ParameterSource { frozen }
 
     /// The sizes of the network beside a model.
     ///
     /// - Throws: when k does not divide the model's hidden size.
-    public func sideDescription(_ family: any ModelFamily) throws -> SideDescription {
+    package func sideDescription(_ family: any ModelFamily) throws -> SideDescription {
         SideDescription(
             hiddenSize: try divide(family.hiddenSize, by: reductionFactor, "hidden size"),
             stacks: adapter == .transformer ? family.stacks.map(\.kind) : [family.lastStack.kind])
@@ -62,7 +62,7 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
 
     /// The drawn starts: all of them with `initialization` `random`, otherwise those of linear adapters alone, which have
     /// nothing to be pruned from. `SideInitialization` gives the others.
-    public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
+    package func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? {
         let name = declaration.name
         let isAdapter = name.contains(".adapter.")
         guard name.hasPrefix(SideNetwork.prefix), isAdapter || initialization == .random else { return nil }
@@ -81,7 +81,7 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
     }
 
     /// - Throws: when k does not divide one of the sizes that the side network needs.
-    public func check(_ family: any ModelFamily) throws {
+    package func check(_ family: any ModelFamily) throws {
         _ = try sideDescription(family)
         if adapter == .transformer {
             let _: any ModelFamily = try family.reduced(by: reductionFactor)
@@ -89,7 +89,7 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
     }
 
     /// - Throws: when a side network that begins with zeros is all that a comparison reads.
-    public func check(_ head: HeadKind, _ pooling: Pooling) throws {
+    package func check(_ head: HeadKind, _ pooling: Pooling) throws {
         if merge == .sideOnly, initialization == .random, pooling == .pair, head != .languageModel {
             throw Failure.configuration(
                 "task.pooling: expected \"cls\" or \"mean\" for a side network that is drawn and read alone: it begins "
@@ -100,16 +100,16 @@ public struct ParallelAdapters: TuningTechnique, Equatable {
 
 // In an experiment, an adapter's directory, a simulation and the reference vectors.
 extension ParallelAdapters {
-    public static var standard: Self { Self() }
+    package static var standard: Self { Self() }
 
-    public var settings: [(key: String, value: JSONValue)] {
+    package var settings: [(key: String, value: JSONValue)] {
         [
             ("reduction_factor", JSONValue(reductionFactor)), ("adapter", .string(adapter.rawValue)),
             ("initialization", .string(initialization.rawValue)), ("merge", .string(merge.rawValue)),
         ]
     }
 
-    public mutating func read(_ object: JSONObjectReader) throws {
+    package mutating func read(_ object: JSONObjectReader) throws {
         if let value = object.optional("reduction_factor") {
             reductionFactor = try value.integer(in: 1...1 << 20)
         }
@@ -125,7 +125,7 @@ extension ParallelAdapters {
         }
     }
 
-    public func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
+    package func peftKeys(_ family: any ModelFamily, _ head: HeadKind) -> [(String, JSONValue)] {
         [
             ("peft_type", "PARALLEL_ADAPTERS"), ("reduction_factor", JSONValue(reductionFactor)),
             ("adapter", .string(adapter.rawValue)), ("merge", .string(merge.rawValue)),
@@ -133,7 +133,7 @@ extension ParallelAdapters {
         ]
     }
 
-    public func page(_ family: any ModelFamily) -> TechniquePage {
+    package func page(_ family: any ModelFamily) -> TechniquePage {
         TechniquePage(
             title: "Parallel Adapters",
             tensors: """
@@ -146,7 +146,7 @@ extension ParallelAdapters {
                 """)
     }
 
-    public func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
+    package func trainedParts(of family: any ModelFamily) throws -> TrainedParts {
         guard adapter == .transformer else {
             throw Failure.configuration(
                 "technique.adapter: expected \"transformer\", as a simulation has no formulas for others, found "
@@ -155,16 +155,16 @@ extension ParallelAdapters {
         return .sideNetwork(try family.reduced(by: reductionFactor))
     }
 
-    public init(referenceCase entry: JSONObjectReader) throws {
+    package init(referenceCase entry: JSONObjectReader) throws {
         let settings = try entry.required(Self.kind).object()
         self.init(reductionFactor: try settings.required("k").integer(in: 1...1024))
     }
 }
 
 /// The sizes of a network beside the backbone.
-public struct SideDescription: Sendable {
+package struct SideDescription: Sendable {
     /// r.
-    public let hiddenSize: Int
+    package let hiddenSize: Int
     /// The stacks that it runs beside.
-    public let stacks: [StackKind]
+    package let stacks: [StackKind]
 }

@@ -6,25 +6,25 @@ import TensorCore
 /// Side layers are pruned sub-tensors (linear ones have nothing to be pruned from and are left out); W_i selects the
 /// residual channels and c_i = 0, so that the side stream starts as the pruned residual stream; gates 0; U = 0 (`sum`) or
 /// scatters the channels back (`side_only`); position tables whole.
-public struct SideInitialization {
+package struct SideInitialization {
     /// Values by the names of `SideNetwork`'s parameters.
-    public private(set) var values: [(name: String, values: [Float])] = []
+    package private(set) var values: [(name: String, values: [Float])] = []
     /// What each block kept, by the block's prefix.
-    public private(set) var plans: [(prefix: String, plan: StructuralPruning.BlockPlan)] = []
+    package private(set) var plans: [(prefix: String, plan: StructuralPruning.BlockPlan)] = []
     /// The importance of the kept parts, in the numbering of the pruned blocks: needed to prune further.
-    public private(set) var rankings: [(prefix: String, ranking: BlockRanking)] = []
+    package private(set) var rankings: [(prefix: String, ranking: BlockRanking)] = []
 
     /// What is pruned: the model, or a side network that was pruned from it for a factor that divides the new one.
-    public struct Source {
+    package struct Source {
         /// The model that the tensors belong to, or its reduced description.
-        let family: any ModelFamily
+        package let family: any ModelFamily
         /// The kept channels, in the numbering of the tensors.
-        let residual: [Int]
-        let parameters: any ParameterSource
-        let ranking: (BlockDescription) throws -> BlockRanking
+        package let residual: [Int]
+        package let parameters: any ParameterSource
+        package let ranking: (BlockDescription) throws -> BlockRanking
 
         /// - Parameter ranking: what the parts of a block weigh, in the numbering of the tensors.
-        public init(
+        package init(
             _ family: any ModelFamily, residual: [Int], _ parameters: any ParameterSource,
             ranking: @escaping (BlockDescription) throws -> BlockRanking
         ) {
@@ -38,7 +38,7 @@ public struct SideInitialization {
     /// Prunes the model.
     ///
     /// - Parameter residual: `StructuralPruning.residualChannels` of the model's token embedding.
-    public init(
+    package init(
         _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep],
         residual: [Int], backbone: any ParameterSource
     ) throws {
@@ -51,7 +51,7 @@ public struct SideInitialization {
     /// Prunes what a source has.
     ///
     /// - Parameter residual: the kept channels, in the numbering of the model.
-    public init(
+    package init(
         _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep], residual: [Int],
         from source: Source
     ) throws {

@@ -8,14 +8,14 @@ import TensorCore
 /// the backbone or from the cache: nothing here can tell.
 ///
 /// - Source: eq. (1) of the paper; the gates and T = 0.1 are Ladder Side-Tuning's.
-public final class SideNetwork {
+package final class SideNetwork {
     /// T.
     static let gateTemperature = 0.1
     /// Begins the names of its parameters, which go on as those of the backbone that they stand beside.
     package static let prefix = "side."
 
     /// The stacks that it runs beside, in order.
-    public let stacks: [StackKind]
+    package let stacks: [StackKind]
     private let merge: ParallelAdapters.Merge
     private let downProjections: [LayerStep: Dense]
     private let gates: [LayerStep: Tensor]
@@ -27,7 +27,7 @@ public final class SideNetwork {
     /// Builds the parts of these steps from a source of trainable parameters.
     ///
     /// - Throws: when k does not divide one of the model's sizes.
-    public init(
+    package init(
         _ family: any ModelFamily, _ technique: ParallelAdapters, steps: [LayerStep],
         source: any ParameterSource
     ) throws {
@@ -85,7 +85,7 @@ public final class SideNetwork {
     /// The side network's state after a step, given the backbone's activation b of that step; nil before it begins.
     ///
     /// - Shapes: b [n, d], rows may be strided; the result's hidden state [n, r].
-    public func advance(
+    package func advance(
         _ lane: Lane?, past step: LayerStep, activation b: Tensor, _ batch: MicroBatch, dropout: DropoutKeys?,
         caches: GenerationCaches? = nil
     ) -> Lane? {
@@ -119,14 +119,14 @@ public final class SideNetwork {
     }
 
     /// u: what a block's side layer reads, the side stream mixed with the down-projected activation.
-    public func blockInput(_ lane: Lane, _ step: LayerStep, activation b: Tensor) -> Tensor {
+    package func blockInput(_ lane: Lane, _ step: LayerStep, activation b: Tensor) -> Tensor {
         gateMix(
             alpha: gates[step]!, temperature: Float(Self.gateTemperature), lane.hidden,
             downProjections[step]!(b))
     }
 
     /// The side stack's result s: after its final norm.
-    public func final(_ lane: Lane, _ batch: MicroBatch, dropout: DropoutKeys?) -> Tensor {
+    package func final(_ lane: Lane, _ batch: MicroBatch, dropout: DropoutKeys?) -> Tensor {
         drop(
             finalNorm.map { $0(lane.hidden) } ?? lane.hidden, dropout, "final",
             spans: batch.spans(stacks.last!))
@@ -135,7 +135,7 @@ public final class SideNetwork {
     /// The hidden state z that the head sees, for the rows that reach it.
     ///
     /// - Shapes: `backboneRows` gives h_L [m, d] and is asked only when it is merged; side [m, r]; result [m, d].
-    public func readOut(_ backboneRows: () -> Tensor, side: Tensor) -> Tensor {
+    package func readOut(_ backboneRows: () -> Tensor, side: Tensor) -> Tensor {
         let up = upProjection!(side)
         return merge == .sum ? add(up, backboneRows()) : up
     }

@@ -9,7 +9,7 @@ import TensorCore
 /// technique it serves. Parallel Adapters attach nothing: they run beside the backbone.
 ///
 /// A technique is one file with all of this, and one line in `TuningTechniques.all`.
-public protocol TuningTechnique: Sendable {
+package protocol TuningTechnique: Sendable {
     // MARK: In a model
 
     /// A dropout of the technique's own, beside the model's.
@@ -68,34 +68,34 @@ public protocol TuningTechnique: Sendable {
 }
 
 extension TuningTechnique {
-    public var kind: String { Self.kind }
-    public var ownDropout: Double { 0 }
-    public var side: ParallelAdapters? { nil }
-    public var isWholeModel: Bool { false }
-    public func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? { nil }
-    public func check(_ family: any ModelFamily) throws {}
-    public func check(_ head: HeadKind, _ pooling: Pooling) throws {}
-    public func storedName(of name: String) -> String { name }
+    package var kind: String { Self.kind }
+    package var ownDropout: Double { 0 }
+    package var side: ParallelAdapters? { nil }
+    package var isWholeModel: Bool { false }
+    package func startValues(of declaration: ParameterBucket.Declaration, seed: UInt64) -> [Float]? { nil }
+    package func check(_ family: any ModelFamily) throws {}
+    package func check(_ head: HeadKind, _ pooling: Pooling) throws {}
+    package func storedName(of name: String) -> String { name }
 
     /// Along which lane gradients flow back through the layers. The other lane is never differentiated.
-    public var gradientLane: LaneKind { side == nil ? .backbone : .side }
+    package var gradientLane: LaneKind { side == nil ? .backbone : .side }
     /// Whether the backbone's activations are invariants of a sample, which is what a cache needs: only where nothing in
     /// the backbone is trained.
-    public var isCacheable: Bool { side != nil }
+    package var isCacheable: Bool { side != nil }
 }
 
 /// What the page beside a saved adapter says of its technique, in Markdown.
-public struct TechniquePage: Sendable, Equatable {
+package struct TechniquePage: Sendable, Equatable {
     /// The technique's name, as a heading begins with it.
-    public let title: String
+    package let title: String
     /// What the file of tensors holds: an item of a list, whose later lines are indented.
-    public let tensors: String
+    package let tensors: String
     /// What the directory is good for; the commands that use it follow.
-    public let use: String
+    package let use: String
 }
 
 /// What a technique trains of a model, for whoever reckons with sizes and builds nothing.
-public enum TrainedParts: Sendable {
+package enum TrainedParts: Sendable {
     /// Every parameter of the model.
     case all
     /// Bottlenecks of this width behind the self-attention and the feed-forward of every block.
@@ -107,7 +107,7 @@ public enum TrainedParts: Sendable {
 }
 
 /// A small trained network that a technique attaches to a layer.
-public protocol Branch {
+package protocol Branch {
     /// What the layer's result gains.
     ///
     /// - Shapes: x [n, in]; result [n, out].

@@ -3,6 +3,7 @@ import Models
 import Support
 import TensorCore
 import TextData
+import WeightFiles
 
 /// A saved adapter, for reading: the trained tensors and what they belong to.
 package struct AdapterDirectory {

@@ -3,6 +3,7 @@ import Models
 import Support
 import TensorCore
 import TextData
+import WeightFiles
 
 /// Saves what was trained: the tensors, piece by piece, then `adapter_config.json` and a page that says what they are. Each
 /// file is replaced as a whole. For rank 0 alone.

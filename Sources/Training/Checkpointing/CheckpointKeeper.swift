@@ -6,6 +6,7 @@ import Plans
 import Stages
 import Support
 import TensorCore
+import WeightFiles
 
 /// Saves where a run stands, on the first rank of every host: whichever host is lost, another has the newest checkpoint.
 ///

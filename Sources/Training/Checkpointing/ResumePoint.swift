@@ -3,6 +3,7 @@ import Models
 import Stages
 import Support
 import TensorCore
+import WeightFiles
 
 /// The newest checkpoint of a run, wherever it lies: the rank that has it shows it to all others.
 struct ResumePoint {

@@ -3,6 +3,7 @@ import Models
 import Plans
 import Support
 import TensorCore
+import WeightFiles
 
 /// Where a run stands after an update, beside the numbers: all that a resumed run needs to give the same numbers.
 ///

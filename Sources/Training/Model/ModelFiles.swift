@@ -1,8 +1,10 @@
 import ActivationCache
 import Configuration
+import Families
 import Models
 import Support
 import TensorCore
+import WeightFiles
 
 /// A model as an experiment names it: its family, and where its frozen tensors come from.
 package final class ModelFiles {

@@ -1,10 +1,12 @@
 import ActivationCache
+import Families
 import HDF5
 import Models
 import Reporting
 import Support
 import TensorCore
 import TextData
+import WeightFiles
 
 /// What a file or directory of ours holds, told to a person or as JSON.
 package struct Inspection {

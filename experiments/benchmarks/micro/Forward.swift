@@ -1,3 +1,4 @@
+import Families
 import Models
 import Support
 import TensorCore

@@ -1,13 +1,14 @@
+import Models
 import Support
 import TensorCore
 
 /// BERT (Devlin et al. 2019): an encoder of post-norm blocks with learned positions.
-public struct BertFamily: ModelFamily {
-    public private(set) var hiddenSize: Int
-    public let vocabularySize: Int
-    public let dropout: Double
-    public let dropoutPlaces: DropoutPlaces
-    public let paddingID: Int32?
+package struct BertFamily: ModelFamily {
+    package private(set) var hiddenSize: Int
+    package let vocabularySize: Int
+    package let dropout: Double
+    package let dropoutPlaces: DropoutPlaces
+    package let paddingID: Int32?
     private let blockCount: Int
     private let headCount: Int
     private var headSize: Int
@@ -54,14 +55,14 @@ public struct BertFamily: ModelFamily {
         headSize = hiddenSize / headCount
     }
 
-    public var name: String { "bert" }
-    public var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
-    public var maximumPositions: Int? { positionCount }
-    public var generationTokens: GenerationTokens? { nil }
-    public var answersInText: Bool { false }
-    public var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
-    public var optionalPrefix: String? { "bert." }
-    public var head: HeadDescription {
+    package var name: String { "bert" }
+    package var stacks: [StackDescription] { [StackDescription(kind: .encoder, blockCount: blockCount)] }
+    package var maximumPositions: Int? { positionCount }
+    package var generationTokens: GenerationTokens? { nil }
+    package var answersInText: Bool { false }
+    package var tokenEmbeddingName: String { "bert.embeddings.word_embeddings.weight" }
+    package var optionalPrefix: String? { "bert." }
+    package var head: HeadDescription {
         HeadDescription(
             languageModel: nil,
             classifier: ClassifierDescription(
@@ -69,7 +70,7 @@ public struct BertFamily: ModelFamily {
                 hasBias: true))
     }
 
-    public func reduced(by k: Int) throws -> BertFamily {
+    package func reduced(by k: Int) throws -> BertFamily {
         var reduced = self
         reduced.hiddenSize = try divide(hiddenSize, by: k, "hidden size")
         reduced.headSize = try divide(headSize, by: k, "head size")
@@ -77,12 +78,12 @@ public struct BertFamily: ModelFamily {
         return reduced
     }
 
-    public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
-    public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
-    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
-    public func tiedNames(of name: String) -> [String] { [] }
+    package func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
+    package func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
+    package func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
+    package func tiedNames(of name: String) -> [String] { [] }
 
-    public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
+    package func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
         let prefix = "bert.encoder.layer.\(index)."
         return BlockDescription(
             prefix: prefix, hiddenSize: hiddenSize,
@@ -104,7 +105,7 @@ public struct BertFamily: ModelFamily {
             isPreNorm: false)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    package func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         BertEmbedding(
             words: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),

@@ -1,15 +1,16 @@
+import Models
 import Support
 import TensorCore
 
 /// BART (Lewis et al. 2019): encoder and decoder of post-norm blocks with learned positions, for classification and for
 /// writing text.
-public struct BartFamily: ModelFamily {
-    public private(set) var hiddenSize: Int
-    public let vocabularySize: Int
-    public let dropout: Double
-    public let dropoutPlaces: DropoutPlaces
-    public let paddingID: Int32?
-    public let generationTokens: GenerationTokens?
+package struct BartFamily: ModelFamily {
+    package private(set) var hiddenSize: Int
+    package let vocabularySize: Int
+    package let dropout: Double
+    package let dropoutPlaces: DropoutPlaces
+    package let paddingID: Int32?
+    package let generationTokens: GenerationTokens?
     private var encoder: Stack
     private var decoder: Stack
     private let positionCount: Int
@@ -74,21 +75,21 @@ public struct BartFamily: ModelFamily {
             ?? 2
     }
 
-    public var name: String { "bart" }
-    public var stacks: [StackDescription] {
+    package var name: String { "bart" }
+    package var stacks: [StackDescription] {
         [
             StackDescription(kind: .encoder, blockCount: encoder.blockCount),
             StackDescription(kind: .decoder, blockCount: decoder.blockCount),
         ]
     }
-    public var maximumPositions: Int? { positionCount }
-    public var answersInText: Bool { false }
-    public var tokenEmbeddingName: String { "model.shared.weight" }
-    public var optionalPrefix: String? { "model." }
-    public var zeroWhenAbsent: Set<String> { [Self.logitsBias] }
+    package var maximumPositions: Int? { positionCount }
+    package var answersInText: Bool { false }
+    package var tokenEmbeddingName: String { "model.shared.weight" }
+    package var optionalPrefix: String? { "model." }
+    package var zeroWhenAbsent: Set<String> { [Self.logitsBias] }
     private static var logitsBias: String { "final_logits_bias" }
 
-    public var head: HeadDescription {
+    package var head: HeadDescription {
         HeadDescription(
             languageModel: LanguageModelDescription(
                 weight: isTied ? tokenEmbeddingName : "lm_head.weight", bias: Self.logitsBias),
@@ -97,7 +98,7 @@ public struct BartFamily: ModelFamily {
                 output: "classification_head.out_proj", hasBias: true))
     }
 
-    public func reduced(by k: Int) throws -> BartFamily {
+    package func reduced(by k: Int) throws -> BartFamily {
         func reduce(_ stack: inout Stack, _ name: String) throws {
             stack.headSize = try divide(stack.headSize, by: k, "\(name) head size")
             stack.feedForwardSize = try divide(stack.feedForwardSize, by: k, "\(name)_ffn_dim")
@@ -109,16 +110,16 @@ public struct BartFamily: ModelFamily {
         return reduced
     }
 
-    public func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
-    public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
-    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
-    public func tiedNames(of name: String) -> [String] {
+    package func finalNorm(_ stack: StackKind) -> NormDescription? { nil }
+    package func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
+    package func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
+    package func tiedNames(of name: String) -> [String] {
         guard name == tokenEmbeddingName else { return [] }
         return ["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"]
             + (isTied ? ["lm_head.weight"] : [])
     }
 
-    public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
+    package func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
         let sizes = stack == .encoder ? encoder : decoder
         let prefix = "model.\(stack.rawValue).layers.\(index)."
         func attention(_ kind: AttentionDescription.Kind, _ place: String) -> AttentionDescription {
@@ -142,7 +143,7 @@ public struct BartFamily: ModelFamily {
             isPreNorm: false)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    package func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         let prefix = "model.\(stack.rawValue)."
         return BartEmbedding(

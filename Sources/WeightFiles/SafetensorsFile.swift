@@ -9,12 +9,12 @@ import TensorCore
 #endif
 
 /// A `.safetensors` file, mapped into memory and not read: a tensor costs memory when it is touched.
-public final class SafetensorsFile: WeightsReader {
-    public struct Entry: Sendable {
-        public let type: String
-        public let shape: [Int]
+package final class SafetensorsFile: WeightsReader {
+    package struct Entry: Sendable {
+        package let type: String
+        package let shape: [Int]
         fileprivate let range: Range<Int>
-        public var count: Int { shape.reduce(1, *) }
+        package var count: Int { shape.reduce(1, *) }
         /// A matrix is one of so many rows of so many columns; a vector is one row.
         fileprivate var matrixShape: (rows: Int, columns: Int) {
             let rows = shape.count > 1 ? shape[0] : 1
@@ -29,17 +29,17 @@ public final class SafetensorsFile: WeightsReader {
         }
     }
 
-    public let path: String
+    package let path: String
     /// Every tensor of the file by name.
-    public let entries: [String: Entry]
+    package let entries: [String: Entry]
     /// The free-text pairs of the header.
-    public let metadata: [String: String]
+    package let metadata: [String: String]
     private let base: UnsafeRawPointer
     private let size: Int
     private let dataStart: Int
 
     /// Maps a file and checks its header: sizes, types and ranges must agree with the file's length.
-    public init(_ path: String) throws {
+    package init(_ path: String) throws {
         self.path = path
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
@@ -130,7 +130,8 @@ public final class SafetensorsFile: WeightsReader {
     /// A tensor as float32: a view of the mapping when it is stored so, a converted copy of half-precision storage.
     ///
     /// - Throws: when the name is missing or the type is not a floating-point one.
-    public func tensor(_ name: String, ledger: Ledger, category: MemoryCategory = .weights) throws -> Tensor {
+    package func tensor(_ name: String, ledger: Ledger, category: MemoryCategory = .weights) throws -> Tensor
+    {
         let entry = try entry(name)
         let start = base + dataStart + entry.range.lowerBound
         let (rows, columns) = entry.matrixShape
@@ -165,7 +166,7 @@ public final class SafetensorsFile: WeightsReader {
     package func format(of name: String) -> WeightFormat? { entries[name]?.format }
 
     /// A tensor's values as float32.
-    public func floats(_ name: String) throws -> [Float] {
+    package func floats(_ name: String) throws -> [Float] {
         let entry = try entry(name)
         return try [Float](unsafeUninitializedCapacity: entry.count) { buffer, count in
             if entry.count > 0 { try convert(entry, name, into: buffer.baseAddress!) }
@@ -174,7 +175,7 @@ public final class SafetensorsFile: WeightsReader {
     }
 
     /// A tensor's values in float64, whatever floating-point type stores them.
-    public func doubles(_ name: String) throws -> [Double] {
+    package func doubles(_ name: String) throws -> [Double] {
         let entry = try entry(name)
         guard entry.type == "F64" else { return try floats(name).map(Double.init) }
         let start = base + dataStart + entry.range.lowerBound
@@ -182,7 +183,7 @@ public final class SafetensorsFile: WeightsReader {
     }
 
     /// A tensor's values as 32-bit integers.
-    public func integers(_ name: String) throws -> [Int32] {
+    package func integers(_ name: String) throws -> [Int32] {
         let entry = try entry(name)
         let start = base + dataStart + entry.range.lowerBound
         switch entry.type {
@@ -230,7 +231,7 @@ public final class SafetensorsFile: WeightsReader {
 
     /// A fingerprint of the header and of up to 4 KiB of every tensor: it changes with any fine-tuning of the file and
     /// costs no pass over gigabytes.
-    public var fingerprint: String {
+    package var fingerprint: String {
         var crc = ck_crc32c(0, base, dataStart)
         for (_, entry) in entries.sorted(by: { $0.value.range.lowerBound < $1.value.range.lowerBound }) {
             crc = ck_crc32c(crc, base + dataStart + entry.range.lowerBound, min(4096, entry.range.count))

@@ -1,3 +1,4 @@
+import Models
 import Support
 import TensorCore
 
@@ -85,14 +86,4 @@ extension JSONObjectReader {
     fileprivate func isNull(_ key: String) -> Bool {
         all.contains { $0.key.utf8.elementsEqual(key.utf8) && $0.value.isNull }
     }
-}
-
-/// Divides a size by the reduction factor, or says which size it does not divide.
-func divide(_ size: Int, by k: Int, _ name: String) throws -> Int {
-    guard k >= 1, size % k == 0 else {
-        throw Failure.configuration(
-            "technique.reduction_factor: expected a divisor of the model's \(name), which is \(size), found \(k)"
-        )
-    }
-    return size / k
 }

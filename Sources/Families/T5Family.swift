@@ -1,13 +1,14 @@
+import Models
 import Support
 import TensorCore
 
 /// T5 v1.0 and v1.1 (Raffel et al. 2020): encoder and decoder of pre-norm blocks with relative positions, no biases.
-public struct T5Family: ModelFamily {
-    public private(set) var hiddenSize: Int
-    public let vocabularySize: Int
-    public let dropout: Double
-    public let dropoutPlaces: DropoutPlaces
-    public let generationTokens: GenerationTokens?
+package struct T5Family: ModelFamily {
+    package private(set) var hiddenSize: Int
+    package let vocabularySize: Int
+    package let dropout: Double
+    package let dropoutPlaces: DropoutPlaces
+    package let generationTokens: GenerationTokens?
     private let encoderBlockCount: Int
     private let decoderBlockCount: Int
     private let headCount: Int
@@ -52,22 +53,22 @@ public struct T5Family: ModelFamily {
             ? .geluTanh : ModelConfiguration.activation(isGated ? String(name.dropFirst(6)) : name)
     }
 
-    public var name: String { "t5" }
-    public var stacks: [StackDescription] {
+    package var name: String { "t5" }
+    package var stacks: [StackDescription] {
         [
             StackDescription(kind: .encoder, blockCount: encoderBlockCount),
             StackDescription(kind: .decoder, blockCount: decoderBlockCount),
         ]
     }
-    public var maximumPositions: Int? { nil }
+    package var maximumPositions: Int? { nil }
     /// Row 0 is padding and also what the decoder reads first, so that its lookup is trained.
-    public var paddingID: Int32? { nil }
-    public var answersInText: Bool { true }
-    public var tokenEmbeddingName: String { "shared.weight" }
-    public var optionalPrefix: String? { nil }
+    package var paddingID: Int32? { nil }
+    package var answersInText: Bool { true }
+    package var tokenEmbeddingName: String { "shared.weight" }
+    package var optionalPrefix: String? { nil }
 
     /// Tied (v1.0): the embedding serves as the head's matrix and its input is scaled by d^-½.
-    public var head: HeadDescription {
+    package var head: HeadDescription {
         HeadDescription(
             languageModel: isTied
                 ? LanguageModelDescription(
@@ -77,7 +78,7 @@ public struct T5Family: ModelFamily {
         )
     }
 
-    public func reduced(by k: Int) throws -> T5Family {
+    package func reduced(by k: Int) throws -> T5Family {
         var reduced = self
         reduced.hiddenSize = try divide(hiddenSize, by: k, "d_model")
         reduced.headSize = try divide(headSize, by: k, "d_kv")
@@ -85,11 +86,11 @@ public struct T5Family: ModelFamily {
         return reduced
     }
 
-    public func finalNorm(_ stack: StackKind) -> NormDescription? {
+    package func finalNorm(_ stack: StackKind) -> NormDescription? {
         norm("\(stack.rawValue).final_layer_norm")
     }
 
-    public func positionTable(_ stack: StackKind) -> PositionTableDescription? {
+    package func positionTable(_ stack: StackKind) -> PositionTableDescription? {
         PositionTableDescription(
             name: "\(stack.rawValue).block.0.layer.0.SelfAttention.relative_attention_bias.weight",
             bucketCount: bucketCount, headCount: headCount,
@@ -97,15 +98,15 @@ public struct T5Family: ModelFamily {
                 count: bucketCount, maximumDistance: maximumDistance, isBidirectional: stack == .encoder))
     }
 
-    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
+    package func rotaryFrequencies(_ stack: StackKind) -> [Float]? { nil }
 
-    public func tiedNames(of name: String) -> [String] {
+    package func tiedNames(of name: String) -> [String] {
         guard name == tokenEmbeddingName else { return [] }
         return ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
             + (isTied ? ["lm_head.weight"] : [])
     }
 
-    public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
+    package func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
         let prefix = "\(stack.rawValue).block.\(index)."
         func attention(_ kind: AttentionDescription.Kind, _ place: String, _ layer: Int)
             -> AttentionDescription
@@ -131,7 +132,7 @@ public struct T5Family: ModelFamily {
             isPreNorm: true)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    package func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         TokenEmbedding(
             table: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),

@@ -1,17 +1,18 @@
+import Models
 import Support
 import TensorCore
 
 /// Llama (Touvron et al. 2023) and Qwen2: a decoder of pre-norm blocks with rotary positions, grouped queries and a gated
 /// feed-forward. Qwen2 differs in the biases of query, key and value.
-public struct LlamaFamily: ModelFamily {
-    public let name: String
-    public private(set) var hiddenSize: Int
-    public let vocabularySize: Int
-    public let dropout: Double
-    public let dropoutPlaces: DropoutPlaces
-    public let paddingID: Int32?
-    public let generationTokens: GenerationTokens?
-    public let maximumPositions: Int?
+package struct LlamaFamily: ModelFamily {
+    package let name: String
+    package private(set) var hiddenSize: Int
+    package let vocabularySize: Int
+    package let dropout: Double
+    package let dropoutPlaces: DropoutPlaces
+    package let paddingID: Int32?
+    package let generationTokens: GenerationTokens?
+    package let maximumPositions: Int?
     private let blockCount: Int
     private let headCount: Int
     private let keyValueHeadCount: Int
@@ -91,17 +92,17 @@ public struct LlamaFamily: ModelFamily {
         }
     }
 
-    public var stacks: [StackDescription] { [StackDescription(kind: .decoder, blockCount: blockCount)] }
-    public var tokenEmbeddingName: String { "model.embed_tokens.weight" }
-    public var optionalPrefix: String? { "model." }
-    public var answersInText: Bool { true }
-    public var head: HeadDescription {
+    package var stacks: [StackDescription] { [StackDescription(kind: .decoder, blockCount: blockCount)] }
+    package var tokenEmbeddingName: String { "model.embed_tokens.weight" }
+    package var optionalPrefix: String? { "model." }
+    package var answersInText: Bool { true }
+    package var head: HeadDescription {
         HeadDescription(
             languageModel: LanguageModelDescription(weight: isTied ? tokenEmbeddingName : "lm_head.weight"),
             classifier: ClassifierDescription(token: .last, hidden: nil, output: "score", hasBias: false))
     }
 
-    public func reduced(by k: Int) throws -> LlamaFamily {
+    package func reduced(by k: Int) throws -> LlamaFamily {
         var reduced = self
         reduced.hiddenSize = try divide(hiddenSize, by: k, "hidden_size")
         reduced.headSize = 2 * (try divide(headSize / 2, by: k, "pairs of a head's dimensions"))
@@ -110,14 +111,14 @@ public struct LlamaFamily: ModelFamily {
         return reduced
     }
 
-    public func finalNorm(_ stack: StackKind) -> NormDescription? { norm("model.norm") }
-    public func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
-    public func rotaryFrequencies(_ stack: StackKind) -> [Float]? { frequencies }
-    public func tiedNames(of name: String) -> [String] {
+    package func finalNorm(_ stack: StackKind) -> NormDescription? { norm("model.norm") }
+    package func positionTable(_ stack: StackKind) -> PositionTableDescription? { nil }
+    package func rotaryFrequencies(_ stack: StackKind) -> [Float]? { frequencies }
+    package func tiedNames(of name: String) -> [String] {
         isTied && name == tokenEmbeddingName ? ["lm_head.weight"] : []
     }
 
-    public func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
+    package func block(_ stack: StackKind, _ index: Int) -> BlockDescription {
         let prefix = "model.layers.\(index)."
         let attention = prefix + "self_attn."
         return BlockDescription(
@@ -138,7 +139,7 @@ public struct LlamaFamily: ModelFamily {
             isPreNorm: true)
     }
 
-    public func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
+    package func makeEmbedding(_ stack: StackKind, _ source: any ParameterSource) throws -> any EmbeddingLayer
     {
         TokenEmbedding(
             table: try source.weight(tokenEmbeddingName, [vocabularySize, hiddenSize]),

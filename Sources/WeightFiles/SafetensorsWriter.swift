@@ -3,7 +3,7 @@ import Support
 /// Writes float32 tensors as a `.safetensors` file, beside its place and then renamed.
 ///
 /// - Parameter tensors: name, shape and values, in the order they are to stand.
-public func writeSafetensors(
+package func writeSafetensors(
     _ tensors: [(name: String, shape: [Int], values: [Float])], metadata: [(String, String)] = [],
     to path: String
 ) throws {
@@ -18,12 +18,14 @@ public func writeSafetensors(
 
 /// A `.safetensors` file that is being written: names and shapes first, then the values, piece by piece, so that a whole
 /// model need never be in memory.
-public final class SafetensorsWriter {
+package final class SafetensorsWriter {
     private let file: AtomicFile
     private var missingBytes: Int
 
     /// Begins a file of float32 tensors that will stand in this order.
-    public init(_ tensors: [(name: String, shape: [Int])], metadata: [(String, String)] = [], to path: String)
+    package init(
+        _ tensors: [(name: String, shape: [Int])], metadata: [(String, String)] = [], to path: String
+    )
         throws
     {
         var offset = 0
@@ -52,13 +54,13 @@ public final class SafetensorsWriter {
     }
 
     /// Appends values of the tensors, in any pieces but in their order.
-    public func append(_ values: UnsafeBufferPointer<Float>) throws {
+    package func append(_ values: UnsafeBufferPointer<Float>) throws {
         missingBytes -= values.count * MemoryLayout<Float>.stride
         try file.write(UnsafeRawBufferPointer(values))
     }
 
     /// Puts the complete file in its place.
-    public func finish() throws {
+    package func finish() throws {
         precondition(missingBytes == 0, "\(missingBytes) bytes of tensors were not written")
         try file.commit()
     }
