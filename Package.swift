@@ -193,6 +193,12 @@ let package = Package(
             name: "ReferenceFiles", dependencies: ["Support"], path: "Tests/ReferenceFiles",
             swiftSettings: strict),
 
+        // The reference cases' models, and copies of them in half precision.
+        .target(
+            name: "TinyModels",
+            dependencies: ["Families", "Models", "WeightFiles", "TensorCore", "Support"],
+            path: "Tests/TinyModels", swiftSettings: strict),
+
         // Profiles for the tests of plans, planners and the simulator.
         .target(
             name: "PlanExamples", dependencies: ["Plans", "Support"], path: "Tests/PlanExamples",
@@ -225,8 +231,16 @@ let package = Package(
         .testTarget(
             name: "TensorCoreTests", dependencies: ["TensorCore", "Support"], swiftSettings: strict),
         .testTarget(
+            name: "WeightFilesTests",
+            dependencies: ["TinyModels", "Models", "WeightFiles", "TensorCore", "Support"],
+            swiftSettings: strict),
+        .testTarget(
             name: "ModelsTests",
-            dependencies: ["Families", "Models", "WeightFiles", "TensorCore", "Support"],
+            dependencies: ["TinyModels", "Families", "Models", "WeightFiles", "TensorCore", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "FamiliesTests",
+            dependencies: ["TinyModels", "Families", "Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
             name: "MPITests", dependencies: ["MPI", "mpi-checks", "Launching", "Support"],

@@ -1,6 +1,7 @@
 import Models
 import Support
 import TensorCore
+import TinyModels
 import Testing
 import WeightFiles
 

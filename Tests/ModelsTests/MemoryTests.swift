@@ -1,5 +1,6 @@
 import Models
 import TensorCore
+import TinyModels
 import Testing
 
 /// What stays in memory between forward and backward: nothing of the backbone but the activations b, which the

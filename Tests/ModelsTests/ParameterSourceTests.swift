@@ -1,5 +1,6 @@
 import Models
 import TensorCore
+import TinyModels
 import Testing
 
 @Suite struct ParameterSourceTests {

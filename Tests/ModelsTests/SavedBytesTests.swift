@@ -1,6 +1,7 @@
 import Families
 import Models
 import TensorCore
+import TinyModels
 import Testing
 import WeightFiles
 

@@ -1,6 +1,7 @@
 import Models
 import Support
 import TensorCore
+import TinyModels
 import Testing
 
 /// Every technique that is registered, whichever they are: what it reads it writes, and nobody can take it for another.

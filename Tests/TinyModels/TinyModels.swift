@@ -7,12 +7,12 @@ import Testing
 import WeightFiles
 
 /// The tiny checkpoints of the repository's reference cases.
-struct TinyModel: Sendable, CustomTestStringConvertible {
-    let name: String
-    let head: HeadKind
-    let reductionFactor: Int
+package struct TinyModel: Sendable, CustomTestStringConvertible {
+    package let name: String
+    package let head: HeadKind
+    package let reductionFactor: Int
 
-    static let all = [
+    package static let all = [
         TinyModel(name: "bert_cls", head: .classification(3), reductionFactor: 4),
         TinyModel(name: "bert_reg", head: .regression, reductionFactor: 8),
         TinyModel(name: "t5_v1_0", head: .languageModel, reductionFactor: 8),
@@ -22,25 +22,25 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
         TinyModel(name: "qwen2", head: .languageModel, reductionFactor: 4),
     ]
 
-    static func named(_ name: String) -> TinyModel { all.first { $0.name == name }! }
+    package static func named(_ name: String) -> TinyModel { all.first { $0.name == name }! }
 
-    var testDescription: String { name }
-    var directory: String { Self.references + "/" + name }
+    package var testDescription: String { name }
+    package var directory: String { Self.references + "/" + name }
 
-    static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    package static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Reference").path
 
-    func family() throws -> any ModelFamily {
+    package func family() throws -> any ModelFamily {
         try readModelFamily(directory: directory + "/checkpoint")
     }
 
-    func source(_ ledger: Ledger) throws -> CheckpointSource {
+    package func source(_ ledger: Ledger) throws -> CheckpointSource {
         let checkpoint = try Checkpoint(directory + "/checkpoint")
         return CheckpointSource(checkpoint, family: try family(), ledger: ledger)
     }
 
     /// A stage of the model with the perturbed trainable tensors of the reference: no gradient is zero by construction.
-    func stage(
+    package func stage(
         _ layers: Range<Int>? = nil, pooling: Pooling = .cls, head: HeadKind? = nil, ledger: Ledger
     ) throws -> StageModel {
         let family = try family()
@@ -62,7 +62,7 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
 
     /// Packed sequences of random tokens, each of its own length. BART's inputs end as its classifier wants them; a
     /// decoder-only model predicts from the last rows of each input, as many as `outputs` says and there are.
-    func batch(
+    package func batch(
         inputs: [Int] = [5, 1, 9], outputs: [Int] = [3, 4, 1], head: HeadKind? = nil
     ) throws -> MicroBatch {
         let head = head ?? self.head
@@ -104,7 +104,7 @@ struct TinyModel: Sendable, CustomTestStringConvertible {
 
 extension MicroBatch {
     /// One sample of the batch.
-    func part(_ i: Int) -> MicroBatch {
+    package func part(_ i: Int) -> MicroBatch {
         let span = decoderSpans.isEmpty ? inputSpans[i] : decoderSpans[i]
         let kept = targetRows.indices.filter { span.contains(targetRows[$0]) }
         let targets: Targets =
@@ -124,7 +124,7 @@ extension MicroBatch {
 
 extension StageModel {
     /// The loss of the last stage's state and, in the bucket, its gradients.
-    func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil) -> Double {
+    package func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil) -> Double {
         let weight = 1 / Float(max(1, batch.targets.termCount))
         let loss = head!.loss(logits(state, batch, dropout: dropout), batch.targets, weight: weight)
         loss.backward()
@@ -132,7 +132,7 @@ extension StageModel {
     }
 
     /// Every gradient by name.
-    func gradients() -> [String: [Float]] {
+    package func gradients() -> [String: [Float]] {
         Dictionary(
             uniqueKeysWithValues: parameters.declarations.map { ($0.name, parameters.gradient(of: $0.name)!) }
         )
@@ -140,16 +140,16 @@ extension StageModel {
 }
 
 /// A directory that is removed when the test lets go of it.
-final class ScratchDirectory {
-    let path = NSTemporaryDirectory() + "pac-mpi-models-" + UUID().uuidString
+package final class ScratchDirectory {
+    package let path = NSTemporaryDirectory() + "pac-mpi-models-" + UUID().uuidString
 
-    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+    package init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
 /// The text of the failure that an expression throws.
-func failure(_ body: () throws -> Void) -> String {
+package func failure(_ body: () throws -> Void) -> String {
     do {
         try body()
         return "nothing was thrown"

@@ -2,6 +2,7 @@ import Families
 import Models
 import Support
 import TensorCore
+import TinyModels
 import Testing
 
 @Suite struct FamilyTests {

@@ -5,7 +5,7 @@ import WeightFiles
 /// Copies of a tiny checkpoint in 16 bits a number, and in 32 bits with the same numbers.
 extension TinyModel {
     /// Writes the model with its numbers cut to "F16" or "BF16" and stored so.
-    func writeHalf(_ type: String, to directory: String) throws {
+    package func writeHalf(_ type: String, to directory: String) throws {
         var header: [(String, JSONValue)] = []
         var bytes: [UInt8] = []
         for (name, shape, words) in try words(type) {
@@ -29,7 +29,7 @@ extension TinyModel {
     }
 
     /// Writes the model with the same numbers as float32.
-    func writeExpanded(_ type: String, to directory: String) throws {
+    package func writeExpanded(_ type: String, to directory: String) throws {
         let tensors = try words(type).map { name, shape, words in
             (
                 name: name, shape: shape,
