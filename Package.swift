@@ -29,7 +29,7 @@ let package = Package(
         .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-fno-math-errno"] + strictC)]),
         .target(name: "Support", swiftSettings: strict),
 
-        // Floor 1
+        // Floor 1: tensors, the two libraries, text as numbers, what a person reads, and what a plan is.
         .target(
             name: "TensorCore", dependencies: ["Support", "CBLAS", "CKernels"],
             swiftSettings: strict),
@@ -38,31 +38,26 @@ let package = Package(
         .target(name: "Tokenizers", dependencies: ["Support"], swiftSettings: strict),
         .target(name: "ChatTemplates", dependencies: ["Support"], swiftSettings: strict),
         .target(name: "Reporting", dependencies: ["Support"], swiftSettings: strict),
+        .target(name: "Plans", dependencies: ["Support"], swiftSettings: strict),
 
-        // Floor 2
-        // Tensors in files, as they are stored.
+        // Floor 2: tensors in files, tasks and their data, and how a plan is found.
         .target(
             name: "WeightFiles", dependencies: ["TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
         .target(
             name: "TextData", dependencies: ["Tokenizers", "ChatTemplates", "Support"],
             swiftSettings: strict),
-        // What a plan is, and what it costs in time and memory.
-        .target(name: "Plans", dependencies: ["Support"], swiftSettings: strict),
+        .target(name: "Planning", dependencies: ["Plans", "Support"], swiftSettings: strict),
 
-        // Floor 3
+        // Floor 3: blocks, techniques and the side network, of whatever family.
         .target(
             name: "Models", dependencies: ["WeightFiles", "TensorCore", "CKernels", "Support"],
             swiftSettings: strict),
-        // How a plan is found.
-        .target(name: "Planning", dependencies: ["Plans", "Support"], swiftSettings: strict),
 
-        // Floor 4
-        // The kinds of models that people have.
+        // Floor 4: the kinds of models that people have, and a mini-batch through the stages of a plan.
         .target(
             name: "Families", dependencies: ["Models", "WeightFiles", "TensorCore", "Support"],
             swiftSettings: strict),
-        // A mini-batch through the stages of a plan.
         .target(
             name: "Stages",
             dependencies: [
@@ -70,26 +65,28 @@ let package = Package(
             ],
             swiftSettings: strict),
 
-        // Floor 5
-        // This build against another implementation.
-        .target(
-            name: "Verification",
-            dependencies: [
-                "Families", "WeightFiles", "Models", "TensorCore", "CKernels", "Tokenizers", "TextData",
-                "Reporting", "Support",
-            ],
-            swiftSettings: strict),
-
-        // The experiment, as a user writes it.
+        // Floor 5: the experiment as a user writes it, and this build against another implementation.
         .target(
             name: "Configuration",
             dependencies: [
                 "Families", "Models", "WeightFiles", "Planning", "Plans", "TensorCore", "TextData", "Support",
             ],
             swiftSettings: strict),
+        .target(
+            name: "Verification",
+            dependencies: [
+                "Families", "Models", "WeightFiles", "TensorCore", "Tokenizers", "TextData",
+                "Reporting", "Support",
+            ],
+            swiftSettings: strict),
 
-        // Floor 6
-        // Training on devices that need not exist.
+        // Floor 6: who the ranks are; devices that need not exist; the page of a run that has been.
+        .target(
+            name: "Cluster",
+            dependencies: [
+                "Configuration", "Plans", "MPI", "TensorCore", "CKernels", "Reporting", "Support",
+            ],
+            swiftSettings: strict),
         .target(
             name: "Simulation",
             dependencies: [
@@ -97,57 +94,41 @@ let package = Package(
                 "Support",
             ],
             swiftSettings: strict),
-        // The page of a run that has been.
         .target(
             name: "RunReport",
-            dependencies: ["Configuration", "Models", "Plans", "TextData", "Reporting", "Support"],
-            swiftSettings: strict),
-        // Who the ranks are, and what their hosts can do.
-        .target(
-            name: "Cluster",
-            dependencies: [
-                "Configuration", "Plans", "MPI", "TensorCore", "CKernels", "CBLAS", "Reporting", "Support",
-            ],
+            dependencies: ["Configuration", "Plans", "TextData", "Reporting", "Support"],
             swiftSettings: strict),
 
-        // Floor 7: the frozen model's activations on the ranks' disks.
+        // Floor 7: the frozen model's activations on the ranks' disks, and what the planner needs to know, measured.
         .target(
             name: "ActivationCache",
             dependencies: [
                 "Stages", "Cluster", "Configuration", "Models", "WeightFiles", "Plans", "TextData",
-                "TensorCore", "MPI",
-                "HDF5", "CKernels", "Reporting", "Support",
+                "TensorCore", "MPI", "HDF5", "CKernels", "Reporting", "Support",
             ],
             swiftSettings: strict),
-
-        // Floor 8: what the planner needs to know, measured on every rank.
         .target(
             name: "Profiling",
-            dependencies: [
-                "ActivationCache", "Stages", "Cluster", "Models", "Plans", "TensorCore", "MPI", "Support",
-            ],
+            dependencies: ["Stages", "Cluster", "Models", "Plans", "TensorCore", "MPI", "Support"],
             swiftSettings: strict),
 
-        // Floor 9: a run, from the experiment to the adapter.
+        // Floor 8: a run, from the experiment to the adapter.
         .target(
             name: "Training",
             dependencies: [
                 "Profiling", "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration",
                 "Families",
-                "Models", "WeightFiles",
-                "Planning",
-                "Plans", "TextData", "Tokenizers", "ChatTemplates", "TensorCore", "MPI", "HDF5", "Reporting",
-                "CKernels", "CBLAS", "Support",
+                "Models", "WeightFiles", "Planning", "Plans", "TextData", "Tokenizers", "ChatTemplates",
+                "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "Support",
             ],
             swiftSettings: strict),
 
-        // Floor 10: commands, the terminal, exit statuses.
+        // Floor 9: commands, the terminal, exit statuses.
         .executableTarget(
             name: "pac-mpi",
             dependencies: [
-                "Training", "ActivationCache", "Stages", "Cluster", "Simulation", "RunReport", "Verification",
-                "Configuration", "Models", "Planning", "Plans", "TextData", "TensorCore", "MPI", "HDF5",
-                "Reporting", "Support",
+                "Training", "Stages", "Cluster", "Simulation", "RunReport", "Verification", "Configuration",
+                "Planning", "Plans", "TensorCore", "MPI", "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -176,8 +157,8 @@ let package = Package(
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "RankChecks", "Training", "Profiling", "ActivationCache", "Stages", "Cluster",
-                "Configuration", "Families", "Models", "WeightFiles",
+                "RankChecks", "Training", "Profiling", "Cluster",
+                "Families", "Models",
                 "Planning", "Plans", "TensorCore", "MPI", "Support",
             ],
             path: "Tests/spmd-checks",

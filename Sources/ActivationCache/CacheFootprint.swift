@@ -1,3 +1,4 @@
+import Models
 import Plans
 import Stages
 import TextData

@@ -1,4 +1,3 @@
-import ActivationCache
 import Cluster
 import MPI
 import Models

@@ -1,13 +1,14 @@
-import Models
-import Plans
-import TextData
-
 /// Which layers of which stacks a cache file holds, and how long its samples are.
 package struct CacheShape: Sendable, Equatable {
     /// The layers of one stack, numbered as activations: 0 the embedding, i block i - 1.
     package struct StackLayers: Sendable, Equatable {
         package let stack: StackKind
         package let layers: Range<Int>
+
+        package init(stack: StackKind, layers: Range<Int>) {
+            self.stack = stack
+            self.layers = layers
+        }
     }
 
     package let stacks: [StackLayers]
