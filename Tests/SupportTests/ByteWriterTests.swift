@@ -22,7 +22,6 @@ import Testing
             #expect(try reader.list(of: Int.self) == [])
             #expect(try reader.floats() == [.infinity, -1.5])
             #expect(try reader.text() == "é")
-            #expect(reader.isAtEnd)
             try reader.requireEnd()
         }
         try read(bytes)
