@@ -12,7 +12,7 @@ package struct CacheInventory {
         fileprivate let identifier: String
         package let shape: CacheShape
         /// The ranks that see it, with its position in each one's own list.
-        fileprivate(set) var readers: [(rank: Int, position: Int)]
+        package fileprivate(set) var readers: [(rank: Int, position: Int)]
         fileprivate let samples: [Split: Set<Int>]
 
         package func contains(_ split: Split, _ sample: Int) -> Bool {

@@ -1,4 +1,3 @@
-import HDF5
 import MPI
 import Models
 import Plans
@@ -80,46 +79,15 @@ package final class CacheStore {
             case .kept(let other): (other, false, true)
             }
         self.isReplay = isReplay
-        let identity = contents.identity
         let found = try context.world.agree { () -> [ActivationCacheFile] in
             if !isReplay { try directory.make() }
-            return try (source?.files() ?? []).compactMap { path -> ActivationCacheFile? in
-                try thread.value { try Self.open(path, identity, isLenient: isLenient) }
-            }
+            return try source.map {
+                try EarlierFiles(contents, areReplaceable: isLenient).open(in: $0, thread)
+            } ?? []
         }
         files = found
         survivorCount = found.count
         if !isReplay { for file in found { paths.insert(file.path) } }
-        for file in found {
-            for split in Split.allCases {
-                file.forget(split) { sample, counts in
-                    guard let own = contents.samples[split], (0..<own.dataset.count).contains(sample) else {
-                        return true
-                    }
-                    return counts != file.shape.stacks.map { own.builder.tokenCount(sample, $0.stack) }
-                }
-            }
-        }
-    }
-
-    /// Opens one file. Runs on the I/O thread.
-    ///
-    /// - Returns: nil for an unreadable file whose samples can be computed again.
-    private static func open(
-        _ path: String, _ identity: CacheIdentity, isLenient: Bool
-    ) throws -> ActivationCacheFile? {
-        let file: H5File
-        do { file = try H5File.openForReading(path) } catch {
-            guard isLenient else { throw error }
-            return nil
-        }
-        try identity.check(file)
-        do {
-            return try ActivationCacheFile(reading: file, identity: identity, verifies: isLenient)
-        } catch {
-            guard isLenient else { throw error }
-            return nil
-        }
     }
 
     /// Whether an earlier launch left anything, here or on another rank. Collective over the world.
@@ -276,15 +244,6 @@ package final class CacheStore {
                     split, samples.filter { $0.owner == rank }.map(\.sample), on: rank, fromOne: !isReplay)
             }
         }
-    }
-
-    // MARK: Beside the activations
-
-    /// Writes what later runs need besides the activations, on rank 0. Collective over the world.
-    ///
-    /// - Parameter tensors: asked for on rank 0 alone.
-    package func save(_ tensors: () throws -> CachedTensors) throws {
-        try context.world.onRoot { try tensors().write(to: directory) }
     }
 
     // MARK: The end

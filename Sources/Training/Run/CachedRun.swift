@@ -234,14 +234,14 @@ final class CachedRun {
     private func saveTensors(_ complete: StageModel) throws {
         let start = try run.makeStart()
         let model = run.model
-        try store.save {
+        try context.world.onRoot {
             // Only read here, and only on rank 0: on a ledger of its own.
             let initial = try StageModel(
                 model.family, model.configuration, steps: model.allSteps,
                 frozen: model.files.frozenSource(Ledger()), withBackbone: false, ledger: Ledger())
             try start.initialize(initial)
             let named = initial.parameters.named
-            return CachedTensors(
+            try CachedTensors(
                 modelHash: model.files.fingerprint, residual: start.residual,
                 reductionFactor: technique.reductionFactor,
                 frozen: complete.head!.frozenTensors.map { ($0.name, $0.shape, $0.weight.values) },
@@ -250,7 +250,8 @@ final class CachedRun {
                 classifier: try named.filter {
                     try model.files.storedValues($0.name, $0.shape) != nil
                         && model.family.isClassifier($0.name)
-                })
+                }
+            ).write(to: run.directory.cache)
         }
     }
 
