@@ -8,7 +8,7 @@ package enum BaselinePlans {
     /// Standalone: rank 0 alone, one stage.
     package static func standalone(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel(),
-        schedule: PipelineSchedule = .oneForwardOneBackward
+        schedule: PipelineSchedule
     ) throws -> Plan {
         try Planner(profile: profile, memory: memory, schedule: schedule, freedom: .givenOrder).plan(
             miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, ranks: [0])
@@ -17,7 +17,7 @@ package enum BaselinePlans {
     /// EDDL: data parallelism only, one stage on all ranks.
     package static func eddl(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel(),
-        schedule: PipelineSchedule = .oneForwardOneBackward
+        schedule: PipelineSchedule
     ) throws -> Plan {
         try Planner(profile: profile, memory: memory, schedule: schedule, freedom: .givenOrder).plan(
             miniBatchSize: miniBatchSize, microBatchCount: microBatchCount, stageCounts: 1...1)
@@ -26,7 +26,7 @@ package enum BaselinePlans {
     /// Eco-FL: pipeline parallelism only, a stage for each rank, balanced by the recursion of eq. (2).
     package static func ecoFL(
         profile: Profile, miniBatchSize: Int, microBatchCount: Int?, memory: MemoryModel = MemoryModel(),
-        schedule: PipelineSchedule = .oneForwardOneBackward
+        schedule: PipelineSchedule
     ) throws -> Plan {
         let rankCount = profile.devices.count
         return try Planner(profile: profile, memory: memory, schedule: schedule, freedom: .givenOrder).plan(

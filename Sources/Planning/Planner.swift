@@ -39,7 +39,7 @@ package struct Planner: Sendable {
     ///   - freedom: of the exact planner; the paper's has none.
     package init(
         kind: PlannerKind = .exact, profile: Profile, memory: MemoryModel = MemoryModel(),
-        schedule: PipelineSchedule = .oneForwardOneBackward, freedom: Freedom = .all
+        schedule: PipelineSchedule, freedom: Freedom = .all
     ) {
         self.kind = kind
         self.freedom = kind == .paper ? .givenOrder : freedom

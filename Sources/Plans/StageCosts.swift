@@ -11,7 +11,7 @@ package struct StageCosts: Sendable {
 
     package init(
         profile: Profile, memory: MemoryModel = MemoryModel(),
-        schedule: PipelineSchedule = .oneForwardOneBackward
+        schedule: PipelineSchedule
     ) {
         self.profile = profile
         self.memory = memory

@@ -16,7 +16,7 @@ package struct GroupingSearch: Sendable {
         self.schedule = schedule
         self.profile = profile
         self.costs = costs
-        stageCosts = StageCosts(profile: profile)
+        stageCosts = StageCosts(profile: profile, schedule: schedule)
     }
 
     /// Every cut of so many devices into groups, as group sizes in order.

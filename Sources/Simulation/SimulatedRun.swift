@@ -120,7 +120,7 @@ package struct SimulatedRun: Sendable {
                     + costs.optimizerSeconds(trainableBytes: trainableBytes, device: device))
         }
         return computing
-            + StageCosts(profile: profile).allReduceSeconds(
+            + StageCosts(profile: profile, schedule: experiment.pipelineSchedule).allReduceSeconds(
                 layers: profile.layers.indices, ranks: Array(cluster.devices.indices))
     }
 

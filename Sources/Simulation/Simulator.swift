@@ -25,7 +25,7 @@ package struct Simulator: Sendable {
         self.schedule = schedule
         self.profile = profile
         self.costs = costs
-        stageCosts = StageCosts(profile: profile)
+        stageCosts = StageCosts(profile: profile, schedule: schedule)
     }
 
     /// Simulates one mini-batch of a plan that is valid for the profile.

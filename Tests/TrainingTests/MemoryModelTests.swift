@@ -47,7 +47,7 @@ import Testing
     private static func checkCachedPhase(_ log: RunLog, _ plan: Plan) throws {
         let path = "\(log.directory)/profile.json"
         let profile = try Profile(JSONReader(contentsOf: path))
-        let costs = StageCosts(profile: profile)
+        let costs = StageCosts(profile: profile, schedule: .oneForwardOneBackward)
         for (device, share) in zip(profile.devices, plan.cacheShares(profile)) {
             let measured = try #require(
                 log.events("memory", "cached")[device.rank]["peak_bytes"]?["total"]?.integer)

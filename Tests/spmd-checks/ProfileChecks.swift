@@ -70,7 +70,7 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
             try expect(link.bandwidth > 1e6 && (1e-9..<0.1).contains(link.latencySeconds), "link \(link)")
         }
     }
-    let plan = try Planner(profile: profile).plan(miniBatchSize: 8)
+    let plan = try Planner(profile: profile, schedule: .oneForwardOneBackward).plan(miniBatchSize: 8)
     try expectEqual(plan.stages.last!.layers.upperBound, profile.layers.count, "planned layers")
 }
 

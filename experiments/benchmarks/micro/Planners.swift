@@ -5,7 +5,7 @@ import Support
 /// The planner on 48 layers and 8 devices of two kinds, all divisors of a mini-batch of 16.
 func measurePlanner() throws {
     let profile = try twoKinds(layerCount: 48, deviceCount: 8)
-    let planner = Planner(profile: profile)
+    let planner = Planner(profile: profile, schedule: .oneForwardOneBackward)
     let seconds = try medianSeconds { _ = try planner.plan(miniBatchSize: 16) }
     report("planner", "48 layers x 8 devices", [("seconds", seconds)])
 }
