@@ -9,9 +9,9 @@ import Support
 import TensorCore
 import TextData
 
-/// A run with a cache: the first epoch passes through the stages while the cache fills, the others run from it. Under the
-/// streaming schedule only the backbone passes through the stages, and all epochs run from the cache. A run that goes on
-/// uses what is there of the cache and computes again only what is missing.
+/// A run with a cache: the first epoch passes through the stages while the cache fills, the others run from it. Where the first
+/// pass streams, only the backbone passes through the stages, and all epochs run from the cache. A resumed run uses what the
+/// cache holds and computes again only what is missing.
 final class CachedRun {
     private let run: RunContext
     private let context: RankContext

@@ -106,18 +106,18 @@ final class RunContext {
     private static func cache(
         _ session: Session, _ course: RunCourse, _ choice: PlanChooser.Choice, _ directory: RunDirectory
     ) throws -> (contents: CacheContents, extent: CacheExtent)? {
-        let (experiment, data, world) = (session.experiment, session.data, session.context)
+        let (experiment, data, context) = (session.experiment, session.data, session.context)
         guard session.model.files.cached == nil, experiment.fillsCache(sampleCount: data.train!.count),
             let contents = try session.cacheContents()
         else { return nil }
         let validation = contents.readsValidation ? data.validation : nil
-        let room = try CacheRoom.find(directory.cache, budget: experiment.cache.budget, world.world)
+        let room = try CacheRoom.find(directory.cache, budget: experiment.cache.budget, context.world)
         do {
             return (
                 contents,
                 try CacheExtent(
                     CacheFootprint(
-                        contents, choice.plan, owners: choice.owners, worldSize: world.world.size),
+                        contents, choice.plan, owners: choice.owners, worldSize: context.world.size),
                     train: Array(course.miniBatches(epoch: 1).prefix(course.plannedSteps)),
                     validation: experiment.training.miniBatches(sampleCount: validation?.count ?? 0),
                     within: room)
