@@ -157,9 +157,8 @@ let package = Package(
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "RankChecks", "Training", "Profiling", "Cluster",
-                "Families", "Models",
-                "Planning", "Plans", "TensorCore", "MPI", "Support",
+                "RankChecks", "Profiling", "Cluster", "Stages", "Families", "Models", "WeightFiles",
+                "Planning", "Plans", "TextData", "TensorCore", "MPI", "Reporting", "Support",
             ],
             path: "Tests/spmd-checks",
             swiftSettings: strict),
@@ -173,6 +172,8 @@ let package = Package(
         .target(
             name: "ReferenceFiles", dependencies: ["Support"], path: "Tests/ReferenceFiles",
             swiftSettings: strict),
+        // The tables, links and examples of a page of the documentation.
+        .target(name: "MarkdownPages", path: "Tests/MarkdownPages", swiftSettings: strict),
 
         // The reference cases' models, and copies of them in half precision.
         .target(
@@ -180,10 +181,16 @@ let package = Package(
             dependencies: ["Families", "Models", "WeightFiles", "TensorCore", "Support"],
             path: "Tests/TinyModels", swiftSettings: strict),
 
-        // Profiles for the tests of plans, planners and the simulator.
+        // Plans, and profiles for the tests of planners and of the simulator.
         .target(
             name: "PlanExamples", dependencies: ["Plans", "Support"], path: "Tests/PlanExamples",
             swiftSettings: strict),
+
+        // Runs of the whole program with a tiny model, its data and an experiment in a scratch directory, and their logs.
+        .target(
+            name: "TinyRuns",
+            dependencies: ["Plans", "PlanExamples", "ReferenceFiles", "Launching", "Support"],
+            path: "Tests/TinyRuns", swiftSettings: strict),
 
         .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
         .testTarget(
@@ -205,7 +212,8 @@ let package = Package(
             name: "PlanningTests", dependencies: ["Planning", "Plans", "PlanExamples", "Support"],
             swiftSettings: strict),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation", "Plans", "PlanExamples", "Support"],
+            name: "SimulationTests",
+            dependencies: ["Simulation", "Configuration", "Models", "Plans", "PlanExamples", "Support"],
             swiftSettings: strict),
         .testTarget(
             name: "CKernelsTests", dependencies: ["CKernels", "CBLAS"], swiftSettings: strict),
@@ -221,7 +229,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "FamiliesTests",
-            dependencies: ["TinyModels", "Families", "Models", "TensorCore", "Support"],
+            dependencies: ["TinyModels", "MarkdownPages", "Families", "Models", "TensorCore", "Support"],
             swiftSettings: strict),
         .testTarget(
             name: "MPITests", dependencies: ["MPI", "mpi-checks", "Launching", "Support"],
@@ -230,13 +238,41 @@ let package = Package(
             name: "HDF5Tests", dependencies: ["HDF5", "hdf5-process", "Launching", "Support"],
             swiftSettings: strict),
         .testTarget(
+            name: "StagesTests",
+            dependencies: [
+                "Stages", "Families", "Models", "Plans", "TextData", "PlanExamples", "ReferenceFiles",
+                "Support", "Launching", "spmd-checks",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Plans", "MarkdownPages", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "VerificationTests", dependencies: ["Verification", "ReferenceFiles", "Support"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ClusterTests",
+            dependencies: ["Cluster", "Plans", "Support", "Launching", "spmd-checks"],
+            swiftSettings: strict),
+        // The page is made of what a run leaves, so the program runs.
+        .testTarget(
+            name: "RunReportTests",
+            dependencies: [
+                "Plans", "Reporting", "PlanExamples", "TinyRuns", "Support", "pac-mpi",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ProfilingTests",
+            dependencies: ["Profiling", "Stages", "Plans", "Support", "Launching", "spmd-checks"],
+            swiftSettings: strict),
+        // Whole runs, and what belongs to Training itself.
+        .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "Profiling", "ActivationCache", "Stages", "Cluster", "Configuration", "RunReport",
-                "Verification", "Simulation", "Families", "Models", "WeightFiles", "Planning", "Plans",
-                "TextData", "Tokenizers",
-                "TensorCore", "HDF5",
-                "Reporting", "Support", "Launching", "pac-mpi", "spmd-checks",
+                "Training", "Models", "WeightFiles", "Planning", "Plans", "TextData", "Tokenizers",
+                "TensorCore", "HDF5", "Reporting", "Support", "PlanExamples", "MarkdownPages", "TinyRuns",
+                "Launching", "pac-mpi",
             ],
             swiftSettings: strict),
     ]

@@ -1,7 +1,9 @@
 import Models
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 import WeightFiles
 
 /// What is saved of each technique: enough to get the run's figures again, the same from one rank and from four, and under

@@ -5,6 +5,7 @@ import Plans
 import Reporting
 import Support
 import Testing
+import TinyRuns
 
 /// What is wrong with an experiment, its model or its data ends every rank with the same single line and
 /// status, on one rank and on four.

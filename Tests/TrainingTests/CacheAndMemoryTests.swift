@@ -1,7 +1,9 @@
 import Models
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 import WeightFiles
 
 /// What a run keeps in memory and on disk: the backbone goes after the first epoch, and the cache after the

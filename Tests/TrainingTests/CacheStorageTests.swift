@@ -2,9 +2,11 @@ import Foundation
 import HDF5
 import Launching
 import Models
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 import WeightFiles
 
 /// How a cache lies on the disk: its precisions, its budget, and who may read it.

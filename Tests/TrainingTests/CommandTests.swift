@@ -1,8 +1,10 @@
 import Launching
+import PlanExamples
 import Plans
 import Support
 import Testing
 import TextData
+import TinyRuns
 import Tokenizers
 
 /// The commands beside `train`, and where runs are kept.

@@ -2,6 +2,7 @@ import Foundation
 import Launching
 import Support
 import Testing
+import TinyRuns
 
 /// `doctor` and the handshake of the other commands, on real ranks.
 @Suite(.serialized) struct DoctorTests {

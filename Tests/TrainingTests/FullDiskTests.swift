@@ -1,9 +1,11 @@
 import Launching
+import PlanExamples
 import Planning
 import Plans
 import Reporting
 import Support
 import Testing
+import TinyRuns
 
 /// A disk that is full ends the run with one line, and leaves whole what was saved.
 @Suite struct FullDiskTests {

@@ -1,8 +1,10 @@
 import Foundation
 import Launching
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// Runs that are ended from outside: they end soon, with one line and status 1, and save on their way what they can.
 @Suite struct InterruptionTests {

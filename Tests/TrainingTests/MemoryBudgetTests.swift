@@ -1,8 +1,10 @@
 import Foundation
 import Launching
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// A budget is kept: what would go beyond it ends the run and says so, on one rank and on many. So does what goes beyond
 /// the system's memory.

@@ -1,6 +1,7 @@
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// The memory that the planner predicts is what the ledger then counts: never less, and not much more.
 @Suite(.serialized) struct MemoryModelTests {

@@ -1,6 +1,8 @@
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// The plan never changes the result: losses, figures of merit and texts of four ranks under any plan are
 /// those of one rank that computes everything with the backbone. Any two of model, task, dropout, shape of the plan and

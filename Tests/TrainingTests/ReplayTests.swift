@@ -2,9 +2,11 @@ import Foundation
 import HDF5
 import Launching
 import Models
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// New adapters from a kept cache: the numbers of a training run, without the model's weights.
 @Suite(.serialized) struct ReplayTests {

@@ -1,9 +1,11 @@
 import Foundation
 import Launching
 import Models
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// A run that was killed goes on where it stopped, and ends as if nothing had happened.
 @Suite(.serialized) struct ResumeTests {

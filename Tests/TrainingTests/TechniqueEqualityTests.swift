@@ -1,6 +1,8 @@
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// Every family learns the same with every technique under every plan, dropout on and off: any two of these together, or
 /// all.

@@ -1,6 +1,8 @@
+import PlanExamples
 import Plans
 import Support
 import Testing
+import TinyRuns
 
 /// What a run writes into `trace.json`, as a trace viewer would read it.
 @Suite(.serialized) struct TraceTests {

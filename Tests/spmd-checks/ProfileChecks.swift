@@ -1,4 +1,3 @@
-import Cluster
 import Families
 import MPI
 import Models
@@ -8,13 +7,11 @@ import Profiling
 import RankChecks
 import Support
 import TensorCore
-import Training
 
 let profileChecks: [(name: String, run: RankCheck)] = [
     ("profile-bert", profileOfBert), ("profile-t5", profileOfT5),
     ("profile-bfloat16", profileOfStoredMatrices),
     ("profile-within-memory", profileWithinMemory),
-    ("host-descriptions", hostDescriptions),
 ]
 
 private func family(_ configuration: String) throws -> any ModelFamily {
@@ -205,16 +202,4 @@ private func expectSound(_ profile: Profile, sizes: [Int], _ world: borrowing Co
         memoryBudget: isNarrow ? 6_000_000 : nil)
     // The head holds 1.6 MB of weights and, for each sample, 0.48 MB of logits and gradients.
     for device in profile.devices { try expectEqual(device.microBatchSizes, [1, 2, 4], "sizes that fit") }
-}
-
-@Sendable private func hostDescriptions(_ world: borrowing Communicator) throws {
-    let hosts = try HostDescription.gather(world)
-    try expectEqual(hosts.count, world.size, "descriptions")
-    try expectEqual(hosts[world.rank].host, MPIEnvironment.processorName, "host")
-    try expectEqual(hosts[world.rank].blasCore, blasCoreType, "BLAS core")
-    for host in hosts {
-        try expect(
-            host.coreCount >= 1 && host.availableMemoryBytes > 1 << 20
-                && host.totalMemoryBytes >= host.availableMemoryBytes, "description \(host)")
-    }
 }

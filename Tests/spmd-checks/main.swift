@@ -1,4 +1,4 @@
-// Ranks for the tests of Training: `spmd-checks NAME ...`.
+// Ranks for the tests of Stages, Cluster and Profiling: `spmd-checks NAME ...`.
 import RankChecks
 
-runNamedChecks(of: profileChecks)
+runNamedChecks(of: profileChecks + hostChecks)

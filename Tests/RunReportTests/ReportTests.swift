@@ -1,9 +1,11 @@
 import Foundation
 import FoundationXML
+import PlanExamples
 import Plans
 import Reporting
 import Support
 import Testing
+import TinyRuns
 
 /// The page that `report` makes of a run directory.
 @Suite(.serialized) struct ReportTests {

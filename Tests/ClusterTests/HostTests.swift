@@ -1,9 +1,9 @@
 import Cluster
 import Support
 import Testing
-import Training
 
-@Suite struct ProfilingHostTests {
+/// What a rank tells of its host: limits, memory, processors.
+@Suite struct HostTests {
     private static let files = [
         "/sys/fs/cgroup/cpu.max": "max 100000\n",
         "/sys/fs/cgroup/home/cpu.max": "150000 100000\n",

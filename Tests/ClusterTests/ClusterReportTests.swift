@@ -2,7 +2,6 @@ import Cluster
 import Plans
 import Support
 import Testing
-import Training
 
 /// What `doctor` concludes from what ranks told: one thing wrong at a time, in a cluster of two hosts with two ranks each.
 @Suite struct ClusterReportTests {

@@ -1,12 +1,14 @@
 import Foundation
 import Launching
+import PlanExamples
 import Plans
+import ReferenceFiles
 import Support
 import Testing
 
 /// The models of the reference cases: 2 to 5 blocks with 32 or 48 channels, enough for every path of the
 /// program.
-enum TinyModel: String, CaseIterable, Sendable {
+package enum TinyModel: String, CaseIterable, Sendable {
     case bertClassifier = "bert_cls"
     case bertRegressor = "bert_reg"
     case t5 = "t5_v1_0"
@@ -14,36 +16,35 @@ enum TinyModel: String, CaseIterable, Sendable {
     case bart = "bart_cls"
     case llama, qwen2
 
-    var isT5: Bool { self == .t5 || self == .gatedT5 }
+    package var isT5: Bool { self == .t5 || self == .gatedT5 }
 }
 
 /// What the rows of the data look like.
-enum TinyTask: String, Sendable {
+package enum TinyTask: String, Sendable {
     case classification, regression
     case textToText = "text_to_text"
     case text, chat
 }
 
 /// A scratch directory with a tiny model, data and an experiment, in which the program runs.
-final class Workshop {
-    let path: String
-    let program = builtExecutable("pac-mpi")
+package final class Workshop {
+    package let path: String
+    package let program = builtExecutable("pac-mpi")
 
-    static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().appendingPathComponent("Reference").path
     /// Mini-batches of 8: 14 in an epoch, the last one of 5.
-    static let trainCount = 109
-    static let validationCount = 13
-    static let miniBatchSize = 8
+    package static let trainCount = 109
+    package static let validationCount = 13
+    package static let miniBatchSize = 8
 
-    init(_ model: TinyModel = .bertClassifier, _ task: TinyTask = .classification) throws {
+    package init(_ model: TinyModel = .bertClassifier, _ task: TinyTask = .classification) throws {
         path = NSTemporaryDirectory() + "pac-mpi-training-" + UUID().uuidString
         let files = FileManager.default
         try files.createDirectory(atPath: path, withIntermediateDirectories: true)
-        try files.copyItem(atPath: "\(Self.references)/\(model.rawValue)/checkpoint", toPath: "\(path)/model")
+        try files.copyItem(
+            atPath: "\(Reference.directory)/\(model.rawValue)/checkpoint", toPath: "\(path)/model")
         if model.isT5 {
             try files.copyItem(
-                atPath: "\(Self.references)/tokenizers/unigram_t5/tokenizer.json",
+                atPath: "\(Reference.directory)/tokenizers/unigram_t5/tokenizer.json",
                 toPath: "\(path)/model/tokenizer.json")
         }
         try write(Self.rows(Self.trainCount, task, seed: 1), to: "train.jsonl")
@@ -71,41 +72,43 @@ final class Workshop {
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
-    var experiment: String { "\(path)/experiment.json" }
+    package var experiment: String { "\(path)/experiment.json" }
 
     /// Rank 0 alone with the whole model; `layers` for those of `bertClassifier`.
     private static let allTogether = Plan.of([(0..<5, [0], [miniBatchSize])], microBatchCount: 1)
 
     // MARK: Files
 
-    func write(_ text: String, to name: String) throws { try write(Array(text.utf8), to: name) }
+    package func write(_ text: String, to name: String) throws { try write(Array(text.utf8), to: name) }
 
-    func write(_ bytes: [UInt8], to name: String) throws {
+    package func write(_ bytes: [UInt8], to name: String) throws {
         try writeFileAtomically(bytes, to: "\(path)/\(name)")
     }
 
-    func read(_ name: String) throws -> [UInt8] { try readFile("\(path)/\(name)") }
+    package func read(_ name: String) throws -> [UInt8] { try readFile("\(path)/\(name)") }
 
-    func exists(_ name: String) -> Bool { fileExists("\(path)/\(name)") }
+    package func exists(_ name: String) -> Bool { fileExists("\(path)/\(name)") }
 
-    func remove(_ name: String) throws { try FileManager.default.removeItem(atPath: "\(path)/\(name)") }
+    package func remove(_ name: String) throws {
+        try FileManager.default.removeItem(atPath: "\(path)/\(name)")
+    }
 
     /// The names in a directory, sorted.
-    func names(in directory: String) throws -> [String] {
+    package func names(in directory: String) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: "\(path)/\(directory)").sorted()
     }
 
     // MARK: Running
 
     /// Runs the program: under mpirun, or for one rank alone.
-    func run(ranks: Int = 1, _ arguments: [String], seconds: Double = 60) throws -> Outcome {
+    package func run(ranks: Int = 1, _ arguments: [String], seconds: Double = 60) throws -> Outcome {
         ranks == 1
             ? try launch(program, arguments, seconds: seconds)
             : try mpirun(ranks: ranks, program, arguments, seconds: seconds)
     }
 
     /// Trains to the end and reads what the run logged.
-    func train(
+    package func train(
         ranks: Int = 1, _ name: String, plan: Plan, settings: [String] = [],
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> RunLog {
@@ -120,7 +123,7 @@ final class Workshop {
 
     /// Starts a training run that would take minutes, on two ranks and two stages, and calls `body` with the process id of
     /// mpirun when the run is in the midst of its steps.
-    func interrupt(
+    package func interrupt(
         _ name: String, settings: [String], _ body: (Int32) throws -> Void
     ) throws -> Outcome {
         let plan = Plan.of([(0..<3, [0], [4]), (3..<5, [1], [4])], microBatchCount: 2)
@@ -148,7 +151,7 @@ final class Workshop {
     }
 
     /// Overrides as arguments.
-    static func arguments(_ settings: [String], plan: Plan? = nil) -> [String] {
+    package static func arguments(_ settings: [String], plan: Plan? = nil) -> [String] {
         (settings + (plan.map { ["parallelism.plan=\($0.json.text())"] } ?? [])).flatMap { ["--set", $0] }
     }
 
@@ -186,58 +189,8 @@ final class Workshop {
 }
 
 extension Plan {
-    /// A plan from layers, ranks and shares.
-    static func of(_ stages: [(Range<Int>, [Int], [Int])], microBatchCount: Int) -> Plan {
-        Plan(
-            stages: stages.map { StagePlan(layers: $0.0, ranks: $0.1, share: $0.2) },
-            microBatchCount: microBatchCount)
-    }
-
     /// Rank 0 alone with the whole model.
-    static func alone(layerCount: Int) -> Plan {
+    package static func alone(layerCount: Int) -> Plan {
         .of([(0..<layerCount, [0], [Workshop.miniBatchSize])], microBatchCount: 1)
-    }
-}
-
-/// What a run wrote to `metrics.jsonl`.
-struct RunLog {
-    let directory: String
-    let events: [JSONValue]
-
-    init(_ directory: String) throws {
-        self.directory = directory
-        let file = directory + "/metrics.jsonl"
-        events = try readFile(file).split(separator: UInt8(ascii: "\n")).map {
-            try JSONValue(parsing: Array($0), file: file)
-        }
-    }
-
-    func events(_ name: String) -> [JSONValue] { events.filter { $0["event"]?.string == name } }
-
-    /// Events of a phase.
-    func events(_ name: String, _ phase: String) -> [JSONValue] {
-        events(name).filter { $0["phase"]?.string == phase }
-    }
-
-    func losses() throws -> [Double] { try events("step").map { try #require($0["loss"]?.number) } }
-
-    /// The figures of every evaluation, in order.
-    func metrics() throws -> [[String: Double]] {
-        try events("evaluation").map { event in
-            Dictionary(
-                uniqueKeysWithValues: try #require(event["metrics"]?.members).map {
-                    ($0.key, $0.value.number ?? .nan)
-                })
-        }
-    }
-}
-
-/// The largest relative difference of two sequences; infinite when they differ in length or hold something
-/// that is no number.
-func largestDifference(_ a: [Double], _ b: [Double]) -> Double {
-    guard a.count == b.count else { return .infinity }
-    return zip(a, b).reduce(0) { largest, pair in
-        let difference = abs(pair.0 - pair.1) / max(abs(pair.0), abs(pair.1), 1e-12)
-        return difference.isNaN ? .infinity : max(largest, difference)
     }
 }

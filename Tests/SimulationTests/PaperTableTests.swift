@@ -3,7 +3,6 @@ import Models
 import Simulation
 import Support
 import Testing
-import Training
 
 /// The tables of `experiments/paper` against the published values. Nothing is measured: the figures are the same
 /// anywhere.

@@ -1,19 +1,15 @@
 import Families
-import Foundation
 import Models
+import ReferenceFiles
 import Stages
 import Support
 import Testing
 import TextData
-import Training
 
 /// How each family reads the same data.
 @Suite struct BatchBuilderTests {
     private func family(_ name: String) throws -> any ModelFamily {
-        let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .deletingLastPathComponent()
-            .appendingPathComponent("Reference/\(name)/checkpoint").path
-        return try readModelFamily(directory: directory)
+        try readModelFamily(directory: "\(Reference.directory)/\(name)/checkpoint")
     }
 
     private let texts = TokenizedDataset(

@@ -1,13 +1,10 @@
 import Foundation
+import ReferenceFiles
 import Support
 import Testing
-import Training
 import Verification
 
 @Suite struct VerificationTests {
-    private static let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().appendingPathComponent("Reference").path
-
     private func verify(_ path: String, _ techniques: [String]? = nil) throws -> VerificationReport {
         try ReferenceVerifier(paths: [path], techniques: techniques).run()
     }
@@ -16,7 +13,7 @@ import Verification
         "every group of a case is within its tolerance",
         arguments: ["bert_cls", "bert_reg", "t5_v1_0", "t5_v1_1", "bart_cls", "llama", "qwen2"])
     func everyGroupOfACaseIsWithinItsTolerance(name: String) throws {
-        let report = try verify("\(Self.references)/\(name)")
+        let report = try verify("\(Reference.directory)/\(name)")
         #expect(report.passed, "\n\(report.table)")
         let groups = Set(report.rows.map { "\($0.part): \($0.group)" })
         for group in ["token ids", "activations", "losses"] { #expect(groups.contains("backbone: \(group)")) }
@@ -42,7 +39,7 @@ import Verification
     @Test(
         "tokenizers and tables", arguments: ["tokenizers/wordpiece_bert", "tokenizers/unigram_t5", "tables"])
     func tokenizersAndTables(path: String) throws {
-        let report = try verify("\(Self.references)/\(path)")
+        let report = try verify("\(Reference.directory)/\(path)")
         #expect(report.passed, "\n\(report.table)")
         let groups =
             path == "tables"
@@ -64,7 +61,7 @@ import Verification
     }
 
     @Test("a seed's directory is checked whole") func aSeedsDirectoryIsCheckedWhole() throws {
-        let all = try verify(Self.references, ["parallel_adapters"])
+        let all = try verify(Reference.directory, ["parallel_adapters"])
         #expect(all.passed, "\n\(all.table)")
     }
 
@@ -149,7 +146,7 @@ import Verification
     }
 
     @Test("rows as JSON and as text") func rowsAsJSONAndAsText() throws {
-        let report = try verify("\(Self.references)/tables")
+        let report = try verify("\(Reference.directory)/tables")
         let row = try #require(report.json.array?.first)
         #expect(row["subject"]?.string == "tables" && row["passed"]?.bool == true)
         #expect(row["group"]?.string == "position buckets" && row["largest_error"]?.number == 0)
@@ -164,14 +161,12 @@ private final class CaseCopy {
     let directory: String
 
     init(_ name: String) throws {
-        let references = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .deletingLastPathComponent().appendingPathComponent("Reference").path
         root = NSTemporaryDirectory() + "pac-mpi-verify-" + UUID().uuidString
         directory = "\(root)/\(name)"
         let files = FileManager.default
         try files.createDirectory(atPath: root, withIntermediateDirectories: true)
         for item in ["manifest.json", "tokenizers", name] {
-            try files.copyItem(atPath: "\(references)/\(item)", toPath: "\(root)/\(item)")
+            try files.copyItem(atPath: "\(Reference.directory)/\(item)", toPath: "\(root)/\(item)")
         }
     }
 

@@ -1,30 +1,30 @@
 import Foundation
 
 /// A page in Markdown: its tables, links and headings.
-struct MarkdownPage {
+package struct MarkdownPage {
     /// A row of a table, without its head.
-    struct Row {
-        let heading: String
-        let cells: [String]
+    package struct Row {
+        package let heading: String
+        package let cells: [String]
 
         /// The first code of the first cell.
-        var key: String { codes(in: 0).first ?? "" }
+        package var key: String { codes(in: 0).first ?? "" }
 
         /// What stands between backticks in a cell.
-        func codes(in cell: Int) -> [String] {
+        package func codes(in cell: Int) -> [String] {
             let parts = cells[cell].split(separator: "`", omittingEmptySubsequences: false)
             return parts.indices.filter { $0 % 2 == 1 }.map { String(parts[$0]) }
         }
     }
 
-    private(set) var tables: [Row] = []
-    private(set) var links: [String] = []
+    package private(set) var tables: [Row] = []
+    package private(set) var links: [String] = []
     /// The blocks of JSON.
-    private(set) var examples: [String] = []
+    package private(set) var examples: [String] = []
     /// As GitHub makes them of headings.
-    private(set) var anchors: Set<String> = []
+    package private(set) var anchors: Set<String> = []
 
-    init(_ path: String) throws {
+    package init(_ path: String) throws {
         var heading = ""
         var (isCode, isJSON) = (false, false)
         // Rows of the table so far, head and rule included.
@@ -51,7 +51,7 @@ struct MarkdownPage {
     }
 
     /// The rows under a heading.
-    func table(under heading: String) -> [Row] { tables.filter { $0.heading == heading } }
+    package func table(under heading: String) -> [Row] { tables.filter { $0.heading == heading } }
 
     private static func cells(_ line: Substring) -> [String] {
         line.replacingOccurrences(of: "\\|", with: "\u{0}").split(
