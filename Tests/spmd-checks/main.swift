@@ -1,4 +1,4 @@
-// Ranks for the tests of Training: `spmd-checks NAME ...`.
+// Ranks for the tests of Profiling, which run with Training's: `spmd-checks NAME ...`.
 import RankChecks
 
 runNamedChecks(of: profileChecks)
