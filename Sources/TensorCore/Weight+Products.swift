@@ -61,9 +61,12 @@ extension Weight {
 /// Room for some rows of a matrix as float32, for each part of a loop its own, so that no part touches the ledger.
 struct Panels {
     /// A megabyte: a core's cache of the second level holds about as much. Measured on one core with AVX-512, bfloat16 against
-    /// a float32 copy, 896 x 896 to 8192 x 2048: with one row of x, where memory is what counts, products take half as
-    /// long; with 16, as long; with 128 to 512, x Wᵀ up to a quarter longer, as every panel packs all of x anew, and dy W up
-    /// to a tenth. An eighth of the size took x Wᵀ up to twice as long, four times the size one row of x three times.
+    /// a float32 copy, 896 x 896 to 8192 x 2048:
+    /// - 1 row of x: about half the time on larger matrices, where memory is what counts; 896 x 896 half as long again.
+    /// - 16 rows: about equal on most shapes; 896 x 896 and a wide x Wᵀ about a third longer.
+    /// - 128 to 512 rows: x Wᵀ mostly 10 to 25 % longer, as every panel packs x anew; dy W up to about 10 %.
+    ///
+    /// An eighth of the size took x Wᵀ up to twice as long, four times the size one row of x three times.
     private static let floatCount = 1 << 18
     /// However wide they are.
     private static let leastRows = 128
