@@ -2,8 +2,8 @@ import Families
 import Models
 import Support
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 @Suite struct FamilyTests {
     private func family(_ text: String, generation: String? = nil) throws -> any ModelFamily {

@@ -1,8 +1,8 @@
 import Models
 import Support
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 import WeightFiles
 
 /// A model whose frozen matrices stay in 16 bits is the model of the same numbers in 32.

@@ -1,7 +1,7 @@
 import Models
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 /// What stays in memory between forward and backward: nothing of the backbone but the activations b, which the
 /// down-projections read, and what the narrow side network saves.

@@ -1,7 +1,7 @@
 import Models
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 @Suite struct ParameterSourceTests {
     @Test("a model drawn from a seed is the same for every slice", arguments: TinyModel.all)

@@ -1,8 +1,8 @@
 import Families
 import Models
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 import WeightFiles
 
 /// What a backbone's block keeps for backward under each technique: the formulas of ARCHITECTURE.md.

@@ -1,7 +1,7 @@
 import Models
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 @Suite struct StageModelTests {
     /// Every model, cut behind each of its planner layers but the last.

@@ -1,7 +1,7 @@
 import Models
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 @Suite struct StructuralPruningTests {
     @Test("largest columns stay, ties go to the lower index, kept indices ascend")

@@ -1,8 +1,8 @@
 import Models
 import Support
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 
 /// Every technique that is registered, whichever they are: what it reads it writes, and nobody can take it for another.
 @Suite struct TechniqueTests {

@@ -124,7 +124,9 @@ extension MicroBatch {
 
 extension StageModel {
     /// The loss of the last stage's state and, in the bucket, its gradients.
-    package func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil) -> Double {
+    package func backwardLoss(_ state: HiddenState, _ batch: MicroBatch, dropout: DropoutKeys? = nil)
+        -> Double
+    {
         let weight = 1 / Float(max(1, batch.targets.termCount))
         let loss = head!.loss(logits(state, batch, dropout: dropout), batch.targets, weight: weight)
         loss.backward()
@@ -143,7 +145,9 @@ extension StageModel {
 package final class ScratchDirectory {
     package let path = NSTemporaryDirectory() + "pac-mpi-models-" + UUID().uuidString
 
-    package init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+    package init() throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }

@@ -1,8 +1,8 @@
 import Models
 import Support
 import TensorCore
-import TinyModels
 import Testing
+import TinyModels
 import WeightFiles
 
 @Suite struct CheckpointTests {

@@ -29,7 +29,9 @@ struct RunData {
     }
 
     /// Those that are there.
-    var splits: [Split: SplitSamples] { [Split.train: train, .validation: validation].compactMapValues { $0 } }
+    var splits: [Split: SplitSamples] {
+        [Split.train: train, .validation: validation].compactMapValues { $0 }
+    }
 
     /// Identifies the rows of both splits as the model reads them.
     var fingerprint: String {
