@@ -157,7 +157,7 @@ let package = Package(
         .executableTarget(
             name: "spmd-checks",
             dependencies: [
-                "RankChecks", "Profiling", "Cluster", "Stages", "Families", "Models", "WeightFiles",
+                "RankChecks", "Profiling", "Cluster", "Stages", "Families", "Models",
                 "Planning", "Plans", "TextData", "TensorCore", "MPI", "Reporting", "Support",
             ],
             path: "Tests/spmd-checks",
@@ -260,6 +260,13 @@ let package = Package(
             name: "RunReportTests",
             dependencies: [
                 "Plans", "Reporting", "PlanExamples", "TinyRuns", "Support", "pac-mpi",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ActivationCacheTests",
+            dependencies: [
+                "ActivationCache", "Stages", "Configuration", "Families", "Models", "Plans", "TextData",
+                "PlanExamples", "Support",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -25,9 +25,14 @@ package struct CacheExtent: Equatable {
     /// Bytes that one rank's files would take.
     package struct Need: Equatable {
         /// For the validation split.
-        package var validation = 0
+        package var validation: Int
         /// For each mini-batch of the first epoch.
         package var steps: [Int]
+
+        package init(validation: Int = 0, steps: [Int]) {
+            self.validation = validation
+            self.steps = steps
+        }
 
         package var total: Int { validation + steps.reduce(0, +) }
     }

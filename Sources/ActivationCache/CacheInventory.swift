@@ -1,6 +1,4 @@
-import MPI
 import Models
-import Support
 import TextData
 
 /// Which samples lie in which cache files, and which ranks can read these: known to every rank.
@@ -29,30 +27,25 @@ package struct CacheInventory {
     /// The files that hold some layers of a sample.
     private var places: [Split: [Int: [Int]]] = [:]
 
-    /// Tells all ranks what each has. Collective over the world.
+    /// Counts each file once, whoever sees it.
     ///
-    /// - Parameters: `own` are the files that this rank sees; `complete` has all layers that a sample needs; `expected` are
-    ///   the samples that the last of the files will have.
-    init(
-        _ own: [ActivationCacheFile], complete: CacheShape, world: borrowing Communicator,
-        expected: [Split: [Int]] = [:]
-    ) throws {
+    /// - Parameters: `announcements` are the files that each rank sees, by rank, as these stand in its own list; `complete`
+    ///   has all layers that a sample needs.
+    package init(_ announcements: [[Announcement]], complete: CacheShape) {
         self.complete = complete
-        let announcement = JSONValue.array(
-            own.enumerated().map { index, file in
-                Self.describe(file, expected: index == own.count - 1 ? expected : [:])
-            })
         var files: [File] = []
         var known: [String: Int] = [:]
-        for (rank, reader) in try world.allGatherJSON(announcement, "files").enumerated() {
-            for (position, description) in try reader.array().enumerated() {
-                let identifier = try description.object().required("id").string()
-                if let index = known[identifier] {
+        for (rank, own) in announcements.enumerated() {
+            for (position, announcement) in own.enumerated() {
+                if let index = known[announcement.identifier] {
                     files[index].readers.append((rank, position))
                     continue
                 }
-                known[identifier] = files.count
-                files.append(try Self.read(description, identifier, reader: (rank, position)))
+                known[announcement.identifier] = files.count
+                files.append(
+                    File(
+                        identifier: announcement.identifier, shape: announcement.shape,
+                        readers: [(rank, position)], samples: announcement.samples))
             }
         }
         self.files = files
@@ -65,9 +58,10 @@ package struct CacheInventory {
 
     // MARK: Questions
 
-    /// The files that together hold all layers of a sample, as few as can be; nil when some layer is missing.
+    /// The files that together hold all layers of a sample, of each stack as few as can be; nil when some layer is missing.
+    /// One file with all layers comes before several.
     ///
-    /// - Parameter owner: a rank whose own files come first.
+    /// - Parameter owner: a rank whose own files come before others that reach as far.
     package func pieces(_ split: Split, _ sample: Int, for owner: Int) -> [Int]? {
         guard let candidates = places[split]?[sample] else { return nil }
         let sorted = candidates.sorted {
@@ -100,8 +94,8 @@ package struct CacheInventory {
     }
 
     /// Whether a rank is the one that removes a file of its own list.
-    func isCustodian(_ rank: Int, of file: ActivationCacheFile) -> Bool {
-        files.contains { $0.identifier == file.identifier && $0.readers[0].rank == rank }
+    package func isCustodian(_ rank: Int, of identifier: String) -> Bool {
+        files.contains { $0.identifier == identifier && $0.readers[0].rank == rank }
     }
 
     /// Those of some samples that are not there with all their layers.
@@ -112,59 +106,11 @@ package struct CacheInventory {
     /// Whether a rank can read all layers of some samples from its own files.
     ///
     /// - Parameter fromOne: from a single one of them.
-    func isPlaced(_ split: Split, _ samples: [Int], on rank: Int, fromOne: Bool) -> Bool {
+    package func isPlaced(_ split: Split, _ samples: [Int], on rank: Int, fromOne: Bool) -> Bool {
         guard !samples.isEmpty else { return true }
         let own = files.filter { $0.position(on: rank) != nil && $0.shape == complete }
         return fromOne
             ? own.contains { file in samples.allSatisfy { file.contains(split, $0) } }
             : samples.allSatisfy { sample in own.contains { $0.contains(split, sample) } }
-    }
-
-    // MARK: On the way
-
-    private static func describe(_ file: ActivationCacheFile, expected: [Split: [Int]]) -> JSONValue {
-        .dictionary([
-            ("id", .string(file.identifier)), ("hidden", JSONValue(file.shape.hiddenSize)),
-            (
-                "stacks",
-                .array(
-                    file.shape.stacks.map {
-                        [
-                            .string($0.stack.rawValue), JSONValue($0.layers.lowerBound),
-                            JSONValue($0.layers.upperBound),
-                        ]
-                    })
-            ),
-            (
-                "samples",
-                .dictionary(
-                    Split.allCases.map { split in
-                        (
-                            split.rawValue,
-                            .array((file.samples(split) + (expected[split] ?? [])).map { JSONValue($0) })
-                        )
-                    })
-            ),
-        ])
-    }
-
-    private static func read(
-        _ description: JSONReader, _ identifier: String, reader: (rank: Int, position: Int)
-    ) throws -> File {
-        let object = try description.object()
-        let stacks = try object.required("stacks").array().map { stack in
-            let parts = try stack.array()
-            let kind = StackKind(rawValue: try parts[0].choice(StackKind.allCases.map(\.rawValue)))!
-            return CacheShape.StackLayers(stack: kind, layers: try parts[1].integer()..<parts[2].integer())
-        }
-        let lists = try object.required("samples").object()
-        var samples: [Split: Set<Int>] = [:]
-        for split in Split.allCases {
-            samples[split] = Set(try lists.required(split.rawValue).array().map { try $0.integer() })
-        }
-        return File(
-            identifier: identifier,
-            shape: CacheShape(stacks: stacks, hiddenSize: try object.required("hidden").integer()),
-            readers: [reader], samples: samples)
     }
 }

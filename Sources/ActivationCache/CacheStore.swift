@@ -218,7 +218,7 @@ package final class CacheStore {
         }
         try context.world.agree {
             for file in files {
-                let isCustodian = !isReplay && inventory.isCustodian(context.rank, of: file)
+                let isCustodian = !isReplay && inventory.isCustodian(context.rank, of: file.identifier)
                 try onThread(file) { isCustodian ? try $0.discard() : try $0.close() }
             }
         }

@@ -300,49 +300,18 @@ package final class Redistribution {
 
     /// For each stack of the target the rows of all these samples, [tokens, layers, hidden].
     private func assembled(_ owned: [Parcel], _ shipment: Shipment) -> [StoredNumbers] {
-        let (complete, builder) = (target.shape, shipment.chunk.builder)
-        let width = target.precision.byteCount
-        var cursors = Self.starts(shipment.incoming)
-        let sizes = complete.stacks.map { stack in
-            owned.reduce(0) { $0 + builder.tokenCount($1.sample, stack.stack) } * complete.rowCount(stack)
-        }
-        shipment.writtenBytes = sizes.reduce(0, +) * width
+        let builder = shipment.chunk.builder
+        let assembly = SampleAssembly(
+            target.shape, target.precision,
+            owned.map { parcel in
+                SampleAssembly.Sample(
+                    pieces: parcel.pieces.map { (inventory.files[$0.file].shape, $0.reader) },
+                    tokenCount: { builder.tokenCount(parcel.sample, $0) })
+            })
+        shipment.writtenBytes = assembly.byteCount
         ledger.register(shipment.writtenBytes, .cache)
-        var buffers = sizes.map { StoredNumbers(repeatingZero: $0, target.precision) }
-        var starts = [Int](repeating: 0, count: buffers.count)
-        let source = UnsafeRawPointer(shipment.got!.storage.pointer)
-        for parcel in owned {
-            for (file, reader) in parcel.pieces {
-                let shape = inventory.files[file].shape
-                for part in shape.stacks {
-                    let tokens = builder.tokenCount(parcel.sample, part.stack)
-                    // A narrower side network may leave a stack of another run's cache aside.
-                    guard let index = complete.stacks.firstIndex(where: { $0.stack == part.stack }) else {
-                        cursors[reader] += tokens * shape.rowCount(part) * width
-                        continue
-                    }
-                    let (row, all) = (
-                        shape.rowCount(part) * width, complete.rowCount(complete.stacks[index]) * width
-                    )
-                    let first =
-                        starts[index]
-                        + (part.layers.lowerBound - complete.stacks[index].layers.lowerBound)
-                        * complete.hiddenSize * width
-                    buffers[index].withUnsafeMutableBytes { buffer in
-                        for token in 0..<tokens {
-                            (buffer.baseAddress! + first + token * all).copyMemory(
-                                from: source + cursors[reader] + token * row, byteCount: row)
-                        }
-                    }
-                    cursors[reader] += tokens * row
-                }
-            }
-            for (index, stack) in complete.stacks.enumerated() {
-                starts[index] +=
-                    builder.tokenCount(parcel.sample, stack.stack) * complete.rowCount(stack) * width
-            }
-        }
-        return buffers
+        return assembly.rows(
+            from: UnsafeRawPointer(shipment.got!.storage.pointer), starts: Self.starts(shipment.incoming))
     }
 
     /// Forgets the oldest shipment, which is written.

@@ -1,4 +1,4 @@
 // Ranks for the tests of Stages, Cluster and Profiling: `spmd-checks NAME ...`.
 import RankChecks
 
-runNamedChecks(of: profileChecks + hostChecks)
+runNamedChecks(of: profileChecks + hostChecks + generatorChecks)
