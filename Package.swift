@@ -90,7 +90,7 @@ let package = Package(
         .target(
             name: "Simulation",
             dependencies: [
-                "Configuration", "Families", "Models", "Planning", "Plans", "TextData", "Reporting",
+                "Configuration", "Families", "Models", "Plans", "TextData", "Reporting",
                 "Support",
             ],
             swiftSettings: strict),
@@ -118,7 +118,7 @@ let package = Package(
             dependencies: [
                 "Profiling", "ActivationCache", "Stages", "Cluster", "Simulation", "Configuration",
                 "Families",
-                "Models", "WeightFiles", "Planning", "Plans", "TextData", "Tokenizers", "ChatTemplates",
+                "Models", "WeightFiles", "Plans", "TextData", "Tokenizers", "ChatTemplates",
                 "TensorCore", "MPI", "HDF5", "Reporting", "CKernels", "Support",
             ],
             swiftSettings: strict),
@@ -128,7 +128,7 @@ let package = Package(
             name: "pac-mpi",
             dependencies: [
                 "Training", "Stages", "Cluster", "Simulation", "RunReport", "Verification", "Configuration",
-                "Planning", "Plans", "TensorCore", "MPI", "Reporting", "Support",
+                "Plans", "TensorCore", "MPI", "Reporting", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

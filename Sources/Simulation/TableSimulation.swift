@@ -1,5 +1,4 @@
 import Configuration
-import Planning
 import Reporting
 import Support
 

@@ -48,11 +48,10 @@ package enum ParameterGathering {
     ///   - recipients: the ranks on which `body` runs.
     /// - Throws: on every rank, what `body` threw on any.
     package static func stream(
-        from own: ParameterBucket?, _ buffer: Tensor?, _ layout: TrainedLayout, on rank: RankContext,
+        from own: ParameterBucket?, _ buffer: Tensor?, _ layout: TrainedLayout, on context: RankContext,
         to recipients: [Int], _ body: (UnsafeBufferPointer<Float>) throws -> Void
     ) throws {
-        let context = rank
-        let rank = context.world.rank
+        let rank = context.rank
         let isRecipient = recipients.contains(rank)
         var failure: (any Error)?
         for declaration in layout.complete {

@@ -1,7 +1,6 @@
 import Configuration
 import MPI
 import Models
-import Planning
 import Plans
 import Stages
 import Support

@@ -1,6 +1,5 @@
 import MPI
 import Models
-import Planning
 import Plans
 import Stages
 import Support
@@ -26,8 +25,7 @@ package final class AdapterRunner {
         let adapter = try context.world.agree { try AdapterDirectory(adapterPath) }
         maximumLength = try context.world.agree { try adapter.maximumGenerationLength() }
         let pipeline = try PipelinePhase(
-            session.model, try EvaluationPlan.make(session), session.experiment.pipelineSchedule,
-            miniBatchSize: session.experiment.training.miniBatchSize, on: context)
+            session.model, try EvaluationPlan.make(session), session.experiment, on: context)
         try context.world.agree {
             if let model = pipeline.model {
                 try adapter.load(into: model, modelFingerprint: session.model.files.fingerprint)

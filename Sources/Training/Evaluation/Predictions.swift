@@ -1,6 +1,5 @@
 import MPI
 import Models
-import Planning
 import Plans
 import Support
 import TensorCore

@@ -1,5 +1,4 @@
 import Models
-import Planning
 import Plans
 import Stages
 

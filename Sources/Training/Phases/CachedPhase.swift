@@ -2,7 +2,6 @@ import ActivationCache
 import CKernels
 import MPI
 import Models
-import Planning
 import Plans
 import Stages
 import Support

@@ -1,7 +1,7 @@
 import ActivationCache
+import Configuration
 import MPI
 import Models
-import Planning
 import Plans
 import Stages
 import Support
@@ -17,8 +17,8 @@ final class PipelinePhase {
     private let context: RankContext
     private let family: any ModelFamily
     private let plan: Plan
-    /// Samples that an evaluation takes at a time.
-    private let miniBatchSize: Int
+    /// Says how many samples an evaluation takes at a time.
+    private let training: Experiment.Training
     /// This rank's stage; nil for a rank that is left out.
     let model: StageModel?
     private let placement: Placement?
@@ -29,12 +29,11 @@ final class PipelinePhase {
     private var pace: StreamPace?
 
     init(
-        _ tuned: TunedModel, _ plan: Plan, _ schedule: PipelineSchedule, miniBatchSize: Int,
-        on context: RankContext
+        _ tuned: TunedModel, _ plan: Plan, _ experiment: Experiment, on context: RankContext
     ) throws {
         self.context = context
         self.plan = plan
-        self.miniBatchSize = miniBatchSize
+        training = experiment.training
         let (family, configuration, ledger) = (tuned.family, tuned.configuration, context.ledger)
         self.family = family
         let place = Placement(plan, rank: context.rank)
@@ -54,7 +53,8 @@ final class PipelinePhase {
                 $0, pipeline, family: family, configuration, ledger: ledger, trace: context.trace)
         }
         if let place, let model, let exchange {
-            runtime = StageRuntime(model, place, exchange, schedule: schedule, trace: context.trace)
+            runtime = StageRuntime(
+                model, place, exchange, schedule: experiment.pipelineSchedule, trace: context.trace)
         } else {
             runtime = nil
         }
@@ -158,7 +158,7 @@ final class PipelinePhase {
     /// - Returns: on rank 0 all predictions; nil elsewhere.
     func predict(_ data: SplitSamples, filling: CacheFilling? = nil) throws -> Predictions? {
         var predictions = Predictions()
-        for samples in miniBatches(of: data) {
+        for samples in training.miniBatches(sampleCount: data.count) {
             try moving(filling) {
                 try runtime?.evaluate(
                     samples: samples, builder: data.builder, recorder: filling?.recorder
@@ -178,18 +178,11 @@ final class PipelinePhase {
     func write(_ data: SplitSamples, _ request: Generator.Request) throws -> Predictions? {
         let generator = Generator(family, plan, model: model, exchange: exchange, on: context)
         var predictions = Predictions()
-        for samples in miniBatches(of: data) {
+        for samples in training.miniBatches(sampleCount: data.count) {
             let texts = try generator.texts(for: samples, from: data.builder, request)
             for (sample, text) in zip(samples, texts) { predictions.texts[sample] = text }
         }
         // Every rank knows all texts: rank 0 speaks for all.
         return context.rank == 0 ? predictions : nil
-    }
-
-    /// The samples in file order, as many at a time as a mini-batch has.
-    private func miniBatches(of data: SplitSamples) -> [[Int]] {
-        stride(from: 0, to: data.count, by: miniBatchSize).map {
-            Array($0..<min($0 + miniBatchSize, data.count))
-        }
     }
 }

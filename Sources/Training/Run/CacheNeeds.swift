@@ -3,7 +3,6 @@ import Cluster
 import Configuration
 import MPI
 import Models
-import Planning
 import Plans
 import Stages
 import TensorCore

@@ -1,7 +1,6 @@
 import ActivationCache
 import MPI
 import Models
-import Planning
 import Reporting
 import Stages
 import Support

@@ -1,7 +1,6 @@
 import Cluster
 import MPI
 import Models
-import Planning
 import Plans
 import Profiling
 import Support

@@ -158,8 +158,7 @@ final class RunContext {
     /// Builds the stages of the plan. Collective over the world.
     func makePipeline() throws -> PipelinePhase {
         try PipelinePhase(
-            model, choice.plan, session.experiment.pipelineSchedule,
-            miniBatchSize: session.experiment.training.miniBatchSize, on: context)
+            model, choice.plan, session.experiment, on: context)
     }
 
     /// Where training starts. Collective over the world.

@@ -1,6 +1,5 @@
 import MPI
 import Models
-import Planning
 import Reporting
 import Simulation
 import Stages

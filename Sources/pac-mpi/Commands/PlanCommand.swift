@@ -1,6 +1,5 @@
 import ArgumentParser
 import Configuration
-import Planning
 import Plans
 import Support
 import Training
